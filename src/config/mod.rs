@@ -1,0 +1,1 @@
+//! ROS parameters, YAML and flags in, one validated value out.

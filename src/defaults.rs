@@ -1,0 +1,104 @@
+//! Every port, limit, timeout and depth in one place, each with its reason.
+
+use std::time::Duration;
+
+/// TCP port of the exchange. In the user range of RFC 6335 and not assigned by IANA.
+pub const PORT: u16 = 7420;
+/// Address that the server listens on unless told otherwise. The exchange does not yet authenticate its clients, so
+/// strangers are kept out by default; `0.0.0.0` opens it to the network.
+pub const ADDRESS: &str = "127.0.0.1";
+
+// ---- names ----
+
+/// Longest client id [characters]. ROS topic names may have 255; this leaves room for the topic itself.
+pub const CLIENT_ID_MAX: usize = 64;
+/// Longest free text that a client may send about itself (display name, host name, version) [bytes].
+pub const TEXT_MAX: usize = 256;
+/// Most capabilities a client may list.
+pub const CAPABILITIES_MAX: usize = 32;
+/// Longest topic or type name [bytes]: DDS allows topic names of 256.
+pub const NAME_MAX: usize = 256;
+/// Longest reason in a goodbye or refusal [bytes]: a few sentences.
+pub const REASON_MAX: usize = 1024;
+
+// ---- frames ----
+
+/// Largest frame before login [bytes]: a hello with every text at its limit fits; a stranger cannot make us hold more.
+pub const LOGIN_FRAME_MAX: usize = 16 * 1024;
+/// Largest control frame after login [bytes].
+pub const CONTROL_FRAME_MAX: usize = 256 * 1024;
+/// Largest topic message [bytes]: an uncompressed 4K image (3840 × 2160 × 3 = 24.9 MB) fits.
+pub const MESSAGE_MAX: usize = 32 * 1024 * 1024;
+/// Entries in one frame of the client table or of offers; longer lists are sent in several frames.
+pub const LIST_CHUNK: usize = 64;
+
+// ---- session ----
+
+/// How long a connection may take to log in [s]. A slow radio link needs a second or two.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often each end pings.
+pub const PING_PERIOD: Duration = Duration::from_secs(1);
+/// Silence after which the other end is taken for dead: three pings may be lost, and the whole is found within 5 s.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
+/// First delay before dialling again. Short, since most cuts are short.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+/// Longest delay between attempts. Short enough that a robot is back within 2 s of the server opening its port.
+pub const BACKOFF_MAX: Duration = Duration::from_millis(1_500);
+/// How long one attempt to connect may take.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Round trips remembered for the lowest one and the clock offset: half a minute at one ping a second.
+pub const CLOCK_WINDOW: usize = 30;
+/// How long a goodbye may take to be written before the connection is closed anyway.
+pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+
+// ---- hub ----
+
+/// Clients connected at once.
+pub const CLIENTS_MAX: usize = 1_000;
+/// Connections that have not logged in yet, at once. Everything a stranger can make the server hold is this many login
+/// frames.
+pub const PENDING_LOGINS_MAX: usize = 128;
+/// Channels that one client may offer.
+pub const CHANNELS_MAX: usize = 1_024;
+/// Patterns that one client may have as interests.
+pub const INTERESTS_MAX: usize = 256;
+/// Refusals written to the log and the registry per minute; more are only counted, so that a flood of strangers fills
+/// no disk.
+pub const REFUSALS_LOGGED_PER_MINUTE: u32 = 60;
+
+// ---- queues ----
+
+/// Control frames waiting for one slow connection. More means that it does not read at all: it is disconnected.
+pub const CONTROL_QUEUE_MAX: usize = 4_096;
+/// Bytes of topic messages waiting for one slow connection; at least one message is always let in.
+pub const DATA_QUEUE_BYTES: usize = 16 * 1024 * 1024;
+/// Topic messages waiting for one slow connection.
+pub const DATA_QUEUE_MESSAGES: usize = 4_096;
+/// Frames from one connection waiting for the hub. Small: a reader that is ahead of the hub has to wait.
+pub const INBOUND_QUEUE: usize = 64;
+/// Samples from the local ROS graph waiting for the node's loop.
+pub const SAMPLE_QUEUE: usize = 256;
+/// Requests waiting for the store: logins of a fleet that comes back all at once.
+pub const STORE_QUEUE: usize = 1_024;
+/// Rows of the event log that are kept; the oldest go first. About 100 MB.
+pub const EVENTS_KEPT: u64 = 500_000;
+/// Rows of ended sessions that are kept; the oldest go first.
+pub const SESSIONS_KEPT: u64 = 500_000;
+/// Clients that the registry keeps; a login of one more is refused until some are removed.
+pub const CLIENTS_KEPT: u64 = 10_000;
+
+// ---- ROS ----
+
+/// Depth of a writer or reader whose publishers do not tell theirs.
+pub const UNKNOWN_DEPTH: u32 = 10;
+/// Largest depth of a route: the sum of its publishers' depths is cut here, so that a hundred publishers do not make a
+/// middleware queue of their sum.
+pub const DEPTH_MAX: u32 = 1_000;
+/// How long the graph is left to settle after a change before the routes are worked out again: a node that starts makes
+/// a burst of changes.
+pub const GRAPH_SETTLE: Duration = Duration::from_millis(50);
+/// How often status is published without a change.
+pub const STATUS_PERIOD: Duration = Duration::from_secs(1);
+/// Shortest time between two publications of the status, so that a fleet that comes back at once makes a few messages
+/// and not hundreds.
+pub const STATUS_SETTLE: Duration = Duration::from_millis(20);

@@ -1,0 +1,1 @@
+//! The exchange itself: who is connected, who offers what, who gets it.

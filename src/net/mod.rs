@@ -1,0 +1,1 @@
+//! TCP: the listener, the dialler, and the tasks of a connection.

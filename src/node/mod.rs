@@ -1,0 +1,1 @@
+//! One loop per role: the composition of the rooms.

@@ -1,0 +1,3 @@
+//! The local graph and the rules in, readers, writers, offers and subscriptions out.
+
+pub mod graph;

@@ -1,0 +1,1 @@
+//! Hello, login, keep-alive, goodbye and back-off as state machines.

@@ -1,0 +1,1 @@
+//! The registry in SQLite, on a thread of its own.
