@@ -3,3 +3,7 @@
 pub mod graph;
 pub mod pattern;
 pub mod rules;
+
+pub use graph::{Endpoint, Gid, LocalGraph, LocalTopic};
+pub use pattern::{InvalidPattern, Pattern};
+pub use rules::{AcceptRule, OfferRule, Rules, WantRule};
