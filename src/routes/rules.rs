@@ -122,7 +122,6 @@ mod tests {
             never_want: vec![pattern("/*/map")],
             accept: vec![AcceptRule { topic: pattern("/**"), type_name: None }],
             never_accept: vec![pattern("/odom")],
-            ..Rules::default()
         };
         assert!(rules.offers("/map", "nav_msgs/msg/OccupancyGrid").is_none());
         assert!(rules.offers("/secret/key", "std_msgs/msg/String").is_none());
