@@ -107,3 +107,5 @@ pub const STATUS_PERIOD: Duration = Duration::from_secs(1);
 /// Shortest time between two publications of the status, so that a fleet that comes back at once makes a few messages
 /// and not hundreds.
 pub const STATUS_SETTLE: Duration = Duration::from_millis(20);
+/// Different warnings about routes that one client gives; more would only repeat what these say.
+pub const ROUTE_WARNINGS_MAX: usize = 200;

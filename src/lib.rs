@@ -12,6 +12,7 @@ pub mod hub;
 pub mod ids;
 pub mod model;
 pub mod outbox;
+pub mod pace;
 pub mod registry;
 pub mod routes;
 pub mod session;
