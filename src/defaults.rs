@@ -18,6 +18,11 @@ pub const TEXT_MAX: usize = 256;
 pub const CAPABILITIES_MAX: usize = 32;
 /// Longest topic or type name [bytes]: DDS allows topic names of 256.
 pub const NAME_MAX: usize = 256;
+/// Names that one pattern may stand for once its braces are written out: with [`NAME_MAX`] this bounds what a remote
+/// peer's pattern can cost to 4 KiB.
+pub const PATTERN_ALTERNATIVES_MAX: usize = 16;
+/// Largest rules file [bytes]: [`INTERESTS_MAX`] rules of each sort with comments fit.
+pub const RULES_FILE_MAX: u64 = 256 * 1024;
 /// Longest reason in a goodbye or refusal [bytes]: a few sentences.
 pub const REASON_MAX: usize = 1024;
 
