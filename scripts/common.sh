@@ -37,17 +37,34 @@ timed() {
     return "$code"
 }
 
-# logged LOG COMMAND...: keep the output in a file and show its end only if the command fails.
+# logged LOG COMMAND...: keep the output in a file; show a sign of life now and then, and the end if the command fails.
 logged() {
-    local log=$1 code=0
+    local log=$1 code=0 ticker
     shift
     mkdir -p "$(dirname "$log")"
+    : >"$log"
+    show_progress "$log" $$ &
+    ticker=$!
     "$@" >"$log" 2>&1 </dev/null || code=$?
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
     if ((code != 0)); then
-        tail -n 40 "$log" >&2
-        printf '%serror:%s %s failed; the whole output is in %s\n' "$RED" "$PLAIN" "$1" "$log" >&2
+        tail -n 60 "$log" >&2
+        printf '%serror:%s %s failed; the whole output is in %s\n' "$RED" "$PLAIN" "${1##*/}" "$log" >&2
     fi
     return "$code"
+}
+
+# show_progress LOG PARENT: the last line of the log every 30 s, for as long as the parent lives. Waits by reading from a
+# pipe that nobody writes to, for a `sleep` would outlive it and hold on to the terminal.
+show_progress() {
+    local never line start=$SECONDS
+    [[ -n ${LOCK_FD:-} ]] && exec {LOCK_FD}>&-
+    exec {never}<> <(:)
+    while read -r -t 30 -u "$never" || kill -0 "$2" 2>/dev/null; do
+        line=$(tail -c 400 "$1" | tr '\r' '\n' | grep -v '^[[:space:]]*$' | tail -n 1 | cut -c1-100)
+        printf '    %s: %s\n' "$(seconds_as_text $((SECONDS - start)))" "$line" >&2
+    done
 }
 
 # A stamp holds the hash of what a finished step was made from. It is written last: a step that was interrupted has none,
@@ -69,7 +86,7 @@ lock() {
         flock "$LOCK_FD"
     fi
 }
-unlock() { exec {LOCK_FD}>&-; }
+unlock() { exec {LOCK_FD}>&-; } # in a subshell: the processes started there do not keep it
 
 # version_at_least HAVE WANT
 version_at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
