@@ -20,7 +20,7 @@ build_package() {
     ln -sfn ../.. "$WORKSPACE/switchboard"
     timed "building the package" "$how_long" logged "$DEV/log/build.log" \
         colcon --log-base "$DEV/log/colcon" build --base-paths "$WORKSPACE" --packages-select switchboard \
-        --build-base "$DEV/build" --install-base "$INSTALL" --event-handlers console_direct+ console_start_end- \
+        --build-base "$DEV/build" --install-base "$INSTALL" --event-handlers console_direct+ console_stderr- console_start_end- \
         --cmake-args -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF "-DSWITCHBOARD_CARGO_TARGET_DIR=$CARGO_TARGET_DIR"
 }
 
