@@ -85,6 +85,19 @@ pub const INBOUND_QUEUE: usize = 64;
 pub const SAMPLE_QUEUE: usize = 256;
 /// Requests waiting for the store: logins of a fleet that comes back all at once.
 pub const STORE_QUEUE: usize = 1_024;
+/// How long the store waits for another program (a `sqlite3` shell, a backup) that holds the database locked. Well below
+/// [`LOGIN_TIMEOUT`], so that a login gets the reason instead of running out of time.
+pub const STORE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Length to which the write-ahead log is cut back after a checkpoint [bytes]. It grows beyond that only while a long
+/// export reads an old state of the database.
+pub const STORE_LOG_KEPT: u64 = 16 * 1024 * 1024;
+/// Rows added to a table before its oldest are pruned: a table may be that much longer than its bound.
+pub const PRUNE_EVERY: u64 = 1_000;
+/// Exports that may run at once. Each is a thread that reads the database and writes a file; more would only share the
+/// same disk.
+pub const EXPORTS_MAX: usize = 2;
+/// Longest name of an exported file [bytes]: what Linux file systems allow.
+pub const FILE_NAME_MAX: usize = 255;
 /// Rows of the event log that are kept; the oldest go first. About 100 MB.
 pub const EVENTS_KEPT: u64 = 500_000;
 /// Rows of ended sessions that are kept; the oldest go first.
