@@ -4,6 +4,15 @@ use std::time::Duration;
 
 /// TCP port of the exchange. In the user range of RFC 6335 and not assigned by IANA.
 pub const PORT: u16 = 7420;
+/// Shortest and longest period or timeout that can be configured: shorter ones would only keep the processor busy,
+/// longer ones would find nothing dead within a working day.
+pub const PERIOD_MIN: Duration = Duration::from_millis(10);
+/// See [`PERIOD_MIN`].
+pub const PERIOD_MAX: Duration = Duration::from_secs(3_600);
+/// Longest host name [bytes] (RFC 1035).
+pub const HOST_MAX: usize = 253;
+/// Frame of the markers: the one that rviz shows without being told (REP 105).
+pub const FRAME_ID: &str = "map";
 /// Address that the server listens on unless told otherwise. The exchange does not yet authenticate its clients, so
 /// strangers are kept out by default; `0.0.0.0` opens it to the network.
 pub const ADDRESS: &str = "127.0.0.1";
@@ -23,6 +32,8 @@ pub const NAME_MAX: usize = 256;
 pub const PATTERN_ALTERNATIVES_MAX: usize = 16;
 /// Largest rules file [bytes]: [`INTERESTS_MAX`] rules of each sort with comments fit.
 pub const RULES_FILE_MAX: u64 = 256 * 1024;
+/// YAML nodes that the aliases of a rules file may stand for: each rule may reuse a few, and a bomb of aliases ends early.
+pub const RULES_FILE_ALIASES_MAX: usize = 10_000;
 /// Longest reason in a goodbye or refusal [bytes]: a few sentences.
 pub const REASON_MAX: usize = 1024;
 
