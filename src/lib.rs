@@ -31,5 +31,4 @@ pub mod store;
 #[cfg(feature = "ros")]
 pub mod cli;
 pub mod config;
-#[cfg(feature = "ros")]
 pub mod node;

@@ -8,6 +8,7 @@ use crate::{
     defaults,
     ids::{ChannelId, ClientId, FeedId, ReaderId, WriterId},
     model::{Durability, Qos, Reliability, TopicInfo},
+    outbox::Class,
     pace::{Pace, lower_limit, millihertz},
     time::Mono,
     wire::{Demand, Feed, Flow, Frame, Interests, Offer, Subscription, is_topic_name},
@@ -69,6 +70,7 @@ struct OfferState {
     channel: ChannelId,
     /// The topic as it is called in our own graph.
     local: TopicInfo,
+    class: Class,
     max_rate_millihertz: u32,
     reader: Option<ReaderId>,
     pace: Pace,
@@ -210,16 +212,32 @@ impl Routes {
         }
     }
 
-    /// Where a sample of `reader` goes, and its number there; `None` if the rate limit holds it back or the route is
-    /// gone.
-    pub fn outgoing(&mut self, reader: ReaderId, now: Mono) -> Option<(ChannelId, u64)> {
+    /// A sample of `reader` could not be sent.
+    pub fn handle_unsendable(&mut self, reader: ReaderId, reason: &str) {
+        if let Some(state) = self.offers.values().find(|state| state.reader == Some(reader)) {
+            let warning = format!("a message of {} was not sent: {reason}", state.local.name);
+            self.warn(warning);
+        }
+    }
+
+    /// A message for `writer` could not be published.
+    pub fn handle_unpublishable(&mut self, writer: WriterId, reason: &str) {
+        if let Some(state) = self.feeds.values().find(|state| state.writer == Some(writer)) {
+            let warning = format!("a message for {} was not published: {reason}", state.local.name);
+            self.warn(warning);
+        }
+    }
+
+    /// Where a sample of `reader` goes, how urgent it is, and its number there; `None` if the rate limit holds it back or
+    /// the route is gone.
+    pub fn outgoing(&mut self, reader: ReaderId, now: Mono) -> Option<(ChannelId, Class, u64)> {
         let state = self.offers.values_mut().find(|state| state.reader == Some(reader))?;
         if !state.pace.is_due(now) {
             return None;
         }
         let sequence = state.next_sequence;
         state.next_sequence += 1;
-        Some((state.channel, sequence))
+        Some((state.channel, state.class, sequence))
     }
 
     /// Where a message of `feed` is published; `None` if the route is gone.
@@ -296,9 +314,14 @@ impl Routes {
                 ));
                 break;
             }
+            let class = match key.command_to {
+                Some(_) => Class::Command,
+                None => Class::of_type(&key.type_name),
+            };
             let state = OfferState {
                 channel: ChannelId(self.next_id),
                 local,
+                class,
                 max_rate_millihertz: millihertz(max_rate),
                 reader: None,
                 pace: Pace::new(0),

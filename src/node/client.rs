@@ -1,0 +1,1 @@
+//! A robot or an operator: its line, its routes and its ROS side, in one loop.

@@ -1,0 +1,1 @@
+//! The server program: the exchange and its ROS side.

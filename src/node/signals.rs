@@ -1,0 +1,1 @@
+//! The signals that ask a program to stop.
