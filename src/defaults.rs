@@ -94,6 +94,8 @@ pub const DATA_QUEUE_MESSAGES: usize = 4_096;
 pub const INBOUND_QUEUE: usize = 64;
 /// Samples from the local ROS graph waiting for the node's loop.
 pub const SAMPLE_QUEUE: usize = 256;
+/// Bytes of those samples: two uncompressed 4K images fit. More wait in the middleware.
+pub const SAMPLE_QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// Requests waiting for the store: logins of a fleet that comes back all at once.
 pub const STORE_QUEUE: usize = 1_024;
 /// How long the store waits for another program (a `sqlite3` shell, a backup) that holds the database locked. Well below
@@ -117,6 +119,11 @@ pub const SESSIONS_KEPT: u64 = 500_000;
 pub const CLIENTS_KEPT: u64 = 10_000;
 
 // ---- ROS ----
+
+/// Samples taken from one reader before the others get their turn.
+pub const TAKES_PER_TURN: usize = 32;
+/// Failures of the middleware in a row after which a reader, or the bridge, is given up instead of asked for ever.
+pub const ROS_FAILURES_MAX: u32 = 100;
 
 /// Depth of a writer or reader whose publishers do not tell theirs.
 pub const UNKNOWN_DEPTH: u32 = 10;
