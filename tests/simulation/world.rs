@@ -241,7 +241,8 @@ impl World {
             let Some((channel, _, sequence)) = self.clients[index].routes.outgoing(reader, self.now.mono) else {
                 continue;
             };
-            let data = Data { id: channel.0, sequence, source_time: self.now.wall, payload: Bytes::from_static(b"cdr") };
+            let data =
+                Data { id: channel.0, sequence, source_time: self.now.wall, payload: Bytes::from_static(b"cdr") };
             self.send_from_client(index, &Frame::Data(data));
         }
     }
