@@ -111,8 +111,8 @@ mod shipped_files {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct ClientParameters {
-        id: String,
-        name: String,
+        client_id: String,
+        display_name: String,
         #[serde(default)]
         kind: Option<String>,
         server: String,
@@ -159,8 +159,8 @@ mod shipped_files {
             let p: ClientParameters = parameters(text);
             assert_eq!(p.kind, kind);
             let given = RawClient {
-                id: p.id,
-                name: p.name,
+                client_id: p.client_id,
+                display_name: p.display_name,
                 kind: String::new(),
                 server: p.server,
                 rules: p.rules,
