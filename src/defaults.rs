@@ -98,8 +98,23 @@ pub const DATA_QUEUE_MESSAGES: usize = 4_096;
 pub const INBOUND_QUEUE: usize = 64;
 /// Samples from the local ROS graph waiting for the node's loop.
 pub const SAMPLE_QUEUE: usize = 256;
+/// Bytes of those samples: two uncompressed 4K images fit. More wait in the middleware.
+pub const SAMPLE_QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// Requests waiting for the store: logins of a fleet that comes back all at once.
 pub const STORE_QUEUE: usize = 1_024;
+/// How long the store waits for another program (a `sqlite3` shell, a backup) that holds the database locked. Well below
+/// [`LOGIN_TIMEOUT`], so that a login gets the reason instead of running out of time.
+pub const STORE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Length to which the write-ahead log is cut back after a checkpoint [bytes]. It grows beyond that only while a long
+/// export reads an old state of the database.
+pub const STORE_LOG_KEPT: u64 = 16 * 1024 * 1024;
+/// Rows added to a table before its oldest are pruned: a table may be that much longer than its bound.
+pub const PRUNE_EVERY: u64 = 1_000;
+/// Exports that may run at once. Each is a thread that reads the database and writes a file; more would only share the
+/// same disk.
+pub const EXPORTS_MAX: usize = 2;
+/// Longest name of an exported file [bytes]: what Linux file systems allow.
+pub const FILE_NAME_MAX: usize = 255;
 /// Rows of the event log that are kept; the oldest go first. About 100 MB.
 pub const EVENTS_KEPT: u64 = 500_000;
 /// Rows of ended sessions that are kept; the oldest go first.
@@ -108,6 +123,11 @@ pub const SESSIONS_KEPT: u64 = 500_000;
 pub const CLIENTS_KEPT: u64 = 10_000;
 
 // ---- ROS ----
+
+/// Samples taken from one reader before the others get their turn.
+pub const TAKES_PER_TURN: usize = 32;
+/// Failures of the middleware in a row after which a reader, or the bridge, is given up instead of asked for ever.
+pub const ROS_FAILURES_MAX: u32 = 100;
 
 /// Depth of a writer or reader whose publishers do not tell theirs.
 pub const UNKNOWN_DEPTH: u32 = 10;
@@ -122,3 +142,5 @@ pub const STATUS_PERIOD: Duration = Duration::from_secs(1);
 /// Shortest time between two publications of the status, so that a fleet that comes back at once makes a few messages
 /// and not hundreds.
 pub const STATUS_SETTLE: Duration = Duration::from_millis(20);
+/// Different warnings about routes that one client gives; more would only repeat what these say.
+pub const ROUTE_WARNINGS_MAX: usize = 200;

@@ -1,13 +1,11 @@
 //! Who offers what, who is told of it, and who gets it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     ids::{ChannelId, ClientId, ConnectionId, FeedId},
     outbox::Class,
+    pace::Pace,
     routes::Pattern,
     time::Mono,
     wire::{Demand, Feed, Flow, Interests, Offer, Subscription},
@@ -22,13 +20,6 @@ pub(super) struct FeedEntry {
     announcement: Feed,
     subscribers: BTreeMap<ConnectionId, Pace>,
     demand: Demand,
-}
-
-/// How often one subscriber gets a message.
-#[derive(Debug)]
-struct Pace {
-    max_rate_millihertz: u32,
-    due: Mono,
 }
 
 /// What a client wants to hear of, compiled.
@@ -151,7 +142,7 @@ impl Feeds {
         if !interests.match_feed(me, &entry.announcement) {
             return None;
         }
-        let pace = Pace { max_rate_millihertz: subscription.max_rate_millihertz, due: Mono::default() };
+        let pace = Pace::new(subscription.max_rate_millihertz);
         entry.subscribers.insert(subscriber, pace);
         entry.demand_change()
     }
@@ -202,7 +193,7 @@ impl Feeds {
 impl FeedEntry {
     /// The demand, if it is another one than the origin was told last.
     fn demand_change(&mut self) -> Option<DemandChange> {
-        let rates = || self.subscribers.values().map(|pace| pace.max_rate_millihertz);
+        let rates = || self.subscribers.values().map(|pace| pace.max_rate_millihertz());
         let unlimited = rates().any(|rate| rate == 0);
         let demand = Demand {
             channel: self.channel,
@@ -214,56 +205,5 @@ impl FeedEntry {
         }
         self.demand = demand;
         Some(DemandChange { origin: self.origin, demand })
-    }
-}
-
-impl Pace {
-    /// Whether a message may go at `now`. Messages that come a little early still pass: `due` moves on by whole
-    /// intervals, so that a 30 Hz source behind a limit of 30 Hz keeps all of its messages in spite of jitter.
-    fn is_due(&mut self, now: Mono) -> bool {
-        if self.max_rate_millihertz == 0 {
-            return true;
-        }
-        let interval = Duration::from_secs_f64(1_000.0 / f64::from(self.max_rate_millihertz));
-        if now + interval.mul_f64(EARLY) < self.due {
-            return false;
-        }
-        // After a pause the next interval begins now: no burst makes up for what was not sent.
-        self.due = if now.since(self.due) > interval { now + interval } else { self.due + interval };
-        true
-    }
-}
-
-/// The part of an interval by which a message may come early: half, the most that keeps the average rate at the limit.
-const EARLY: f64 = 0.5;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_limit_keeps_a_jittery_source_of_that_rate_whole_and_halves_one_of_twice_the_rate() {
-        let count = |rate_hz: f64, jitter_ms: &[i64]| {
-            let mut pace = Pace { max_rate_millihertz: 30_000, due: Mono::default() };
-            (0..300)
-                .filter(|&i| {
-                    let at = 1_000_000.0 + 1e6 * f64::from(i) / rate_hz;
-                    let at = at as i64 + 1_000 * jitter_ms[i as usize % jitter_ms.len()];
-                    pace.is_due(Mono(Duration::from_micros(at as u64)))
-                })
-                .count()
-        };
-        assert_eq!(count(30.0, &[0, 9, -8, 3]), 300);
-        assert!((149..=151).contains(&count(60.0, &[0])), "{}", count(60.0, &[0]));
-        assert!((29..=31).contains(&count(300.0, &[0])), "{}", count(300.0, &[0]));
-    }
-
-    #[test]
-    fn after_a_pause_no_burst_makes_up_for_it() {
-        let mut pace = Pace { max_rate_millihertz: 10_000, due: Mono::default() };
-        let at = |millis| Mono(Duration::from_millis(millis));
-        assert!(pace.is_due(at(0)));
-        let passed = (0..50).filter(|i| pace.is_due(at(10_000 + i))).count();
-        assert!(passed <= 2, "{passed}");
     }
 }

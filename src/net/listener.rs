@@ -78,6 +78,13 @@ impl Listener {
         self.endpoint
     }
 
+    /// Closes the port, and returns when it is free again.
+    pub async fn close(mut self) {
+        self.task.abort();
+        // A task that was aborted ends with the error that says so.
+        let _ = (&mut self.task).await;
+    }
+
     /// `connection` has logged in: it no longer counts among those who try to.
     pub fn logged_in(&self, connection: ConnectionId) {
         self.logging_in.remove(connection);
