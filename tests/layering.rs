@@ -21,6 +21,7 @@ const PURE: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("ids", &["defaults"]),
     ("model", &[]),
+    ("pace", &["time"]),
     ("registry", &["ids", "model", "time"]),
     ("status", &["ids", "model", "time"]),
     ("admin", &["ids", "registry", "status"]),
