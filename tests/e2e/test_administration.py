@@ -185,7 +185,7 @@ def test_exports_stay_in_their_folder_and_replace_only_when_asked(exchange):
     assert forced.success, forced.message
     assert read_csv(forced.path)[0]["id"] == "r1"
 
-    for name in ("../list.csv", "/tmp/switchboard_e2e.csv", "a/b.csv", "..", ".", "nul\0.csv"):
+    for name in ("../list.csv", "/tmp/switchboard_e2e.csv", "a/b.csv", "..", ".", "a\nb.csv"):
         refused = exchange.export(table="clients", file_name=name)
         assert not refused.success, name
     assert not (exchange.folder / "list.csv").exists()

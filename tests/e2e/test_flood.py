@@ -74,7 +74,9 @@ async def flood(port, count, seed):
     async def one(data, leave_at_once):
         nonlocal connected
         async with slots:
-            connected += await connect(port, data, leave_at_once)
+            # Not in one line: the sum would be read before the wait and written after it.
+            taken = await connect(port, data, leave_at_once)
+            connected += taken
 
     await asyncio.gather(*(one(*attack(dice)) for _ in range(count)))
     return connected
