@@ -21,16 +21,20 @@ const PURE: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("ids", &["defaults"]),
     ("model", &[]),
+    ("pace", &["time"]),
     ("registry", &["ids", "model", "time"]),
     ("status", &["ids", "model", "time"]),
     ("admin", &["ids", "registry", "status"]),
     ("wire", &["defaults", "ids", "model", "status", "time"]),
     ("outbox", &["defaults", "ids", "model", "time", "wire"]),
     ("session", &["defaults", "ids", "model", "time", "wire"]),
-    ("routes", &["defaults", "ids", "model", "status", "time", "wire"]),
+    ("routes", &["defaults", "ids", "model", "outbox", "pace", "status", "time", "wire"]),
     (
         "hub",
-        &["admin", "defaults", "ids", "model", "outbox", "registry", "routes", "session", "status", "time", "wire"],
+        &[
+            "admin", "defaults", "ids", "model", "outbox", "pace", "registry", "routes", "session", "status", "time",
+            "wire",
+        ],
     ),
 ];
 
