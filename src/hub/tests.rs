@@ -394,6 +394,21 @@ fn a_client_that_breaks_the_rules_is_ended_and_told_why() {
 }
 
 #[test]
+fn an_observer_that_offers_or_commands_is_ended() {
+    let mut exchange = Exchange::new();
+    let mut eve = login("eve");
+    eve.kind = ClientKind::Observer;
+    exchange.hub.handle_login(A, eve, address(A), exchange.now);
+    exchange.hub.handle_recorded(A, Ok(SessionId(1)), exchange.now);
+    exchange.drain();
+    let commands = exchange.offer(A, 1, Flow::State, "/odom");
+    assert!(
+        matches!(&commands[..], [Command::End { to: A, farewell }] if farewell.reason.contains("only looks")),
+        "{commands:?}"
+    );
+}
+
+#[test]
 fn a_flood_of_strangers_is_counted_but_fills_no_log() {
     let mut exchange = Exchange::new();
     for stranger in 0..1_000 {
