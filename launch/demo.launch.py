@@ -20,9 +20,9 @@ ARGUMENTS = {
     "port": ("7420", "TCP port of the exchange"),
     "database": ("", "SQLite file of the registry; empty: the node's default"),
     "export_directory": ("", "folder for CSV exports; empty: the node's default"),
-    "robot_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "robot.rules.yaml"]),
+    "robot_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "demo_robot_rules.yaml"]),
                     "rules of the robots"),
-    "operator_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "operator.rules.yaml"]),
+    "operator_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "demo_operator_rules.yaml"]),
                        "rules of the operator"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
 }

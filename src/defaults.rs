@@ -77,7 +77,7 @@ pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 pub const CLIENTS_MAX: usize = 1_000;
 /// Connections that have not logged in yet, at once. Everything a stranger can make the server hold is this many login
 /// frames.
-pub const PENDING_LOGINS_MAX: usize = 128;
+pub const PENDING_LOGINS_MAX: usize = 512;
 /// Channels that one client may offer.
 pub const CHANNELS_MAX: usize = 1_024;
 /// Patterns that one client may have as interests.
