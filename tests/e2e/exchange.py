@@ -21,8 +21,6 @@ offer:
   - /latched
   - /image/compressed
   - /tf
-  - /*/cmd_vel
-  - /*/secret
 want:
   - /*/odom
   - /*/chatter
@@ -76,12 +74,12 @@ class Exchange:
         self.wait_for_status(lambda status: status.open and status.port == self.port, "the open port")
         return self
 
-    def client(self, role, client_id, rules=RULES, domain=None, port=None, flags=()):
+    def client(self, role, client_id, rules=RULES, domain=None, port=None, name=None, flags=()):
         """Starts a robot or operator in a graph of its own."""
         rules_file = self.folder / f"{client_id}.yaml"
         rules_file.write_text(rules)
         arguments = [
-            program(role), "--id", client_id, "--name", f"The {client_id}", "--server",
+            program(role), "--id", client_id, "--name", name or f"The {client_id}", "--server",
             f"127.0.0.1:{port or self.port}", "--rules", rules_file, *flags,
         ]
         domain = domain or self.domains.next()

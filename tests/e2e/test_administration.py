@@ -144,7 +144,7 @@ def read_csv(path):
 
 def test_every_table_can_be_exported(exchange):
     exchange.start()
-    exchange.robot("r1", flags=("--name", '=HYPERLINK("http://example")'))
+    exchange.robot("r1", name='=HYPERLINK("http://example")')
     r2 = exchange.robot("r2")
     exchange.wait_on("r1", "r2")
     r2.process.kill()
