@@ -82,7 +82,7 @@ def exchange(tmp_path, domains):
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory, domains):
-    """A running exchange with robots r1 and r2 and operator alice, shared by a module of tests that leave it as it was."""
+    """A running exchange with robots r1 and r2 and operator alice, for a module of tests that leave it as it was."""
     for exchange in _exchange(tmp_path_factory.mktemp("fleet"), domains):
         exchange.start()
         exchange.robot("r1")

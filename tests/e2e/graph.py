@@ -123,7 +123,7 @@ class Collector:
 
 
 def prime(publisher, collector, message, mark, limit=30.0):
-    """Publishes `message(text)` until the first arrives at `collector`, waits for the last of them, and forgets them all.
+    """Publishes `message(text)` until the first arrives at `collector`, waits for the last of them, and forgets all.
     After that the whole route stands, and every further message counts. `mark(message)` gives the text back."""
     published = 0
     collector.clear()

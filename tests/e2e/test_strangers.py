@@ -43,7 +43,13 @@ def ending_of(exchange, data, half_close=False):
 
 @pytest.mark.parametrize(
     "data",
-    [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\x00" * 64, b"SWBX" + b"\x01" * 8, b"\xff" * 100_000],
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"\x00" * 64,
+        b"SWBX" + b"\x01" * 8,
+        b"\xff" * 100_000,
+    ],
     ids=["http", "tls", "zeros", "nearly", "flood"],
 )
 def test_strangers_get_no_answer(open_exchange, data):
@@ -74,7 +80,11 @@ def test_strangers_get_no_answer(open_exchange, data):
         (wire.preamble() + wire.login("r3", capabilities=["x"] * 100), "malformed", "capabilities"),
         (wire.preamble() + wire.login("r3", kind=7), "malformed", "Login"),
         (wire.preamble() + wire.frame(wire.DATA, b"x" * 40), "malformed", "Data"),
-        (wire.preamble() + wire.frame(wire.WELCOME, wire.zigzag(1) + wire.text("0") + wire.zigzag(0)), "violation", "Welcome"),
+        (
+            wire.preamble() + wire.frame(wire.WELCOME, wire.zigzag(1) + wire.text("0") + wire.zigzag(0)),
+            "violation",
+            "Welcome",
+        ),
     ],
     ids=(
         "version oversized_4GB oversized_by_one unknown_kind malformed empty truncated bad_id double_underscore "
@@ -111,7 +121,11 @@ def test_a_second_robot_of_the_same_id_says_why_it_is_not_connected(exchange):
     line.wait_until(lambda line: line.connected, "its turn")
 
 
-@pytest.mark.parametrize("sent", [b"", b"S", wire.preamble(), wire.preamble() + wire.login("r3")[:-3]], ids=["nothing", "one_byte", "preamble", "half_a_login"])
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"S", wire.preamble(), wire.preamble() + wire.login("r3")[:-3]],
+    ids=["nothing", "one_byte", "preamble", "half_a_login"],
+)
 def test_a_peer_that_stalls_at_login_is_dropped_in_time(open_exchange, sent):
     with wire.Line(open_exchange.port) as line:
         began = time.monotonic()
@@ -171,7 +185,9 @@ def test_a_peer_that_stalls_in_the_middle_of_a_frame_is_found_by_the_keep_alive(
         (wire.login("again"), "violation"),
         (wire.frame(0x24, wire.varint(0)), "violation"),
     ],
-    ids="unknown_kind huge_message huge_offers short_data endless_list many_interests second_login server_frame".split(),
+    ids=(
+        "unknown_kind huge_message huge_offers short_data endless_list many_interests second_login server_frame"
+    ).split(),
 )
 def test_faults_after_login_end_only_that_session(open_exchange, data, cause):
     with wire.Line(open_exchange.port) as line:
