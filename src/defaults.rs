@@ -135,6 +135,9 @@ pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
 pub const ADMIN_PENDING_MAX: usize = 64;
 /// Depth of a writer or reader whose publishers do not tell theirs.
 pub const UNKNOWN_DEPTH: u32 = 10;
+/// Depth of a reliable, volatile writer whose publishers do not tell theirs: a burst of so many messages, which TCP delivers
+/// all at once, reaches subscribers that take them one by one.
+pub const BURST_DEPTH: u32 = 200;
 /// Largest depth of a route: the sum of its publishers' depths is cut here, so that a hundred publishers do not make a
 /// middleware queue of their sum.
 pub const DEPTH_MAX: u32 = 1_000;

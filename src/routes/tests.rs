@@ -288,7 +288,13 @@ fn a_route_promises_only_what_all_its_publishers_promise() {
     let strong = qos(Reliable, TransientLocal, 5);
     assert_eq!(offered(&[strong, strong]), qos(Reliable, TransientLocal, 10));
     assert_eq!(offered(&[strong, qos(BestEffort, Volatile, 1)]), qos(BestEffort, Volatile, 6));
-    assert_eq!(offered(&[qos(Reliable, Volatile, 0)]), qos(Reliable, Volatile, 10), "an unknown depth");
+    assert_eq!(
+        offered(&[qos(Reliable, Volatile, 0), strong]),
+        qos(Reliable, Volatile, 0),
+        "an unknown depth keeps all"
+    );
+    assert_eq!(offered(&[qos(Reliable, TransientLocal, 0)]), qos(Reliable, TransientLocal, 10));
+    assert_eq!(offered(&[qos(BestEffort, Volatile, 0)]), qos(BestEffort, Volatile, 10));
     assert_eq!(offered(&[qos(Reliable, Volatile, u32::MAX), strong]).depth, crate::defaults::DEPTH_MAX);
 
     // When a publisher joins that promises less, the offer is made anew.
