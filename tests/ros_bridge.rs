@@ -1,5 +1,6 @@
 //! The raw bridge against real rcl and DDS. Two bridges are two DDS participants, so each is a stranger to the other.
 #![cfg(feature = "ros")]
+#![allow(clippy::unwrap_used)]
 
 mod ros_process;
 

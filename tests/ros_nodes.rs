@@ -1,5 +1,6 @@
 //! The typed nodes against real ROS: services, parameters, status, diagnostics, markers.
 #![cfg(feature = "ros")]
+#![allow(clippy::unwrap_used)]
 
 mod ros_process;
 
