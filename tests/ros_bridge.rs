@@ -1,11 +1,12 @@
 //! The raw bridge against real rcl and DDS. Two bridges are two DDS participants, so each is a stranger to the other.
 #![cfg(feature = "ros")]
+#![allow(clippy::unwrap_used)]
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+mod ros_process;
 
+use std::time::{Duration, Instant};
+
+use ros_process::elsewhere;
 use switchboard::{
     ids::{ReaderId, WriterId},
     model::{Durability, Qos, Reliability, TopicInfo},
@@ -16,21 +17,6 @@ use tokio::sync::mpsc;
 
 /// Generous, since the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// Runs the test of this name in a process of its own, and says so. In that process it says no.
-///
-/// Fast DDS gives the GUID of a participant that is gone to the next one of the same process; whoever still has to hear
-/// of the end of the first then loses the second. Programs have one bridge, only tests start many.
-fn elsewhere(test: &str) -> bool {
-    const ALONE: &str = "SWITCHBOARD_TEST_ALONE";
-    if std::env::var_os(ALONE).is_some() {
-        return false;
-    }
-    let program = std::env::current_exe().unwrap();
-    let status = Command::new(program).args(["--exact", test, "--nocapture"]).env(ALONE, "1").status().unwrap();
-    assert!(status.success(), "{test}: {status}");
-    true
-}
 
 struct Side {
     bridge: Bridge,
@@ -108,7 +94,7 @@ fn keep_all() -> Qos {
 
 #[test]
 fn samples_arrive_unchanged_with_their_time() {
-    if elsewhere("samples_arrive_unchanged_with_their_time") {
+    if elsewhere("samples_arrive_unchanged_with_their_time", &[]) {
         return;
     }
     let about = topic("chatter", "std_msgs/msg/String", keep_all());
@@ -135,7 +121,7 @@ fn samples_arrive_unchanged_with_their_time() {
 
 #[test]
 fn a_type_that_the_program_was_not_compiled_with_passes_too() {
-    if elsewhere("a_type_that_the_program_was_not_compiled_with_passes_too") {
+    if elsewhere("a_type_that_the_program_was_not_compiled_with_passes_too", &[]) {
         return;
     }
     // stereo_msgs is not among the packages that r2r is built with.
@@ -158,7 +144,7 @@ fn a_type_that_the_program_was_not_compiled_with_passes_too() {
 
 #[test]
 fn own_publications_are_not_heard() {
-    if elsewhere("own_publications_are_not_heard") {
+    if elsewhere("own_publications_are_not_heard", &[]) {
         return;
     }
     let about = topic("loop", "std_msgs/msg/String", keep_all());
@@ -183,7 +169,7 @@ fn own_publications_are_not_heard() {
 
 #[test]
 fn the_graph_tells_own_endpoints_from_others() {
-    if elsewhere("the_graph_tells_own_endpoints_from_others") {
+    if elsewhere("the_graph_tells_own_endpoints_from_others", &[]) {
         return;
     }
     let qos = Qos { reliability: Reliability::Reliable, durability: Durability::TransientLocal, depth: 3 };
@@ -219,7 +205,7 @@ fn the_graph_tells_own_endpoints_from_others() {
 
 #[test]
 fn a_full_queue_loses_nothing_of_a_reader_that_keeps_all() {
-    if elsewhere("a_full_queue_loses_nothing_of_a_reader_that_keeps_all") {
+    if elsewhere("a_full_queue_loses_nothing_of_a_reader_that_keeps_all", &[]) {
         return;
     }
     const COUNT: u32 = 600;
@@ -247,7 +233,7 @@ fn a_full_queue_loses_nothing_of_a_reader_that_keeps_all() {
 
 #[test]
 fn a_full_queue_costs_a_reader_that_keeps_the_last_its_oldest_and_they_are_counted() {
-    if elsewhere("a_full_queue_costs_a_reader_that_keeps_the_last_its_oldest_and_they_are_counted") {
+    if elsewhere("a_full_queue_costs_a_reader_that_keeps_the_last_its_oldest_and_they_are_counted", &[]) {
         return;
     }
     const COUNT: u32 = 200;
@@ -278,7 +264,7 @@ fn a_full_queue_costs_a_reader_that_keeps_the_last_its_oldest_and_they_are_count
 
 #[test]
 fn late_joiners_get_what_is_transient_local() {
-    if elsewhere("late_joiners_get_what_is_transient_local") {
+    if elsewhere("late_joiners_get_what_is_transient_local", &[]) {
         return;
     }
     let qos = Qos { reliability: Reliability::Reliable, durability: Durability::TransientLocal, depth: 1 };
@@ -294,7 +280,7 @@ fn late_joiners_get_what_is_transient_local() {
 
 #[test]
 fn what_cannot_be_is_refused_with_words() {
-    if elsewhere("what_cannot_be_is_refused_with_words") {
+    if elsewhere("what_cannot_be_is_refused_with_words", &[]) {
         return;
     }
     let side = Side::start("refusing", 64);
@@ -327,7 +313,7 @@ fn what_cannot_be_is_refused_with_words() {
 
 #[test]
 fn one_type_per_topic_and_payload_garbage_do_no_harm() {
-    if elsewhere("one_type_per_topic_and_payload_garbage_do_no_harm") {
+    if elsewhere("one_type_per_topic_and_payload_garbage_do_no_harm", &[]) {
         return;
     }
     let about = topic("garbage", "nav_msgs/msg/Odometry", keep_all());
@@ -347,7 +333,7 @@ fn one_type_per_topic_and_payload_garbage_do_no_harm() {
 
 #[test]
 fn readers_come_and_go_while_samples_flow() {
-    if elsewhere("readers_come_and_go_while_samples_flow") {
+    if elsewhere("readers_come_and_go_while_samples_flow", &[]) {
         return;
     }
     let about = topic("churn", "std_msgs/msg/String", keep_all());
@@ -374,7 +360,7 @@ fn readers_come_and_go_while_samples_flow() {
 
 #[test]
 fn dropping_ends_the_threads_even_when_nobody_listens_and_samples_outlive_it() {
-    if elsewhere("dropping_ends_the_threads_even_when_nobody_listens_and_samples_outlive_it") {
+    if elsewhere("dropping_ends_the_threads_even_when_nobody_listens_and_samples_outlive_it", &[]) {
         return;
     }
     let about = topic("drop", "std_msgs/msg/Empty", keep_all());

@@ -104,7 +104,12 @@ pub(super) fn one_at_a_time<T>(action: impl FnOnce() -> T) -> T {
 
 /// Checks the ROS arguments of the command line without starting anything. r2r panics on wrong ones.
 pub(super) fn check_arguments() -> Result<(), RosError> {
-    let arguments = std::env::args().map(|argument| c_string("argument", &argument)).collect::<Result<Vec<_>, _>>()?;
+    let arguments = std::env::args_os()
+        .map(|argument| match argument.into_string() {
+            Ok(argument) => c_string("argument", &argument),
+            Err(argument) => Err(RosError::Arguments(format!("{argument:?} is not UTF-8"))),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     let pointers: Vec<*const c_char> = arguments.iter().map(|argument| argument.as_ptr()).collect();
     // SAFETY: `pointers` holds as many valid strings as told; the output is zero-initialised and finalised if it was made.
     unsafe {
@@ -132,7 +137,7 @@ impl Context {
     /// Starts a context that takes none of the program's ROS arguments except its security enclave; the domain comes
     /// from the environment, as for every ROS program.
     pub(super) fn start() -> Result<Arc<Context>, RosError> {
-        let arguments = enclave_arguments(std::env::args())
+        let arguments = enclave_arguments(std::env::args_os().filter_map(|argument| argument.into_string().ok()))
             .iter()
             .map(|argument| c_string("argument", argument))
             .collect::<Result<Vec<_>, _>>()?;

@@ -92,7 +92,7 @@ mod tests {
     fn room(samples: usize, bytes: usize) -> (Arc<Room>, Arc<AtomicUsize>) {
         let woken = Arc::new(AtomicUsize::new(0));
         let count = woken.clone();
-        (Room::new(samples, bytes, move || drop(count.fetch_add(1, Ordering::SeqCst))), woken)
+        (Room::new(samples, bytes, move || _ = count.fetch_add(1, Ordering::SeqCst)), woken)
     }
 
     #[test]
