@@ -64,7 +64,7 @@ check_dependencies() {
     ensure_cargo_deny
     local deny=("$TOOLS/bin/cargo-deny" --locked --all-features)
     "${deny[@]}" check --hide-inclusion-graph bans licenses sources
-    if logged "$DEV/log/advisories.log" timeout 60 "${deny[@]}" fetch db; then
+    if timeout 60 "${deny[@]}" fetch db >"$DEV/log/advisories.log" 2>&1; then
         "${deny[@]}" check --disable-fetch advisories
     else
         say "NOT CHECKED: advisories, because their database cannot be fetched from here"
