@@ -4,6 +4,15 @@ use std::time::Duration;
 
 /// TCP port of the exchange. In the user range of RFC 6335 and not assigned by IANA.
 pub const PORT: u16 = 7420;
+/// Shortest and longest period or timeout that can be configured: shorter ones would only keep the processor busy,
+/// longer ones would find nothing dead within a working day.
+pub const PERIOD_MIN: Duration = Duration::from_millis(10);
+/// See [`PERIOD_MIN`].
+pub const PERIOD_MAX: Duration = Duration::from_secs(3_600);
+/// Longest host name [bytes] (RFC 1035).
+pub const HOST_MAX: usize = 253;
+/// Frame of the markers: the one that rviz shows without being told (REP 105).
+pub const FRAME_ID: &str = "map";
 /// Address that the server listens on unless told otherwise. The exchange does not yet authenticate its clients, so
 /// strangers are kept out by default; `0.0.0.0` opens it to the network.
 pub const ADDRESS: &str = "127.0.0.1";
@@ -23,6 +32,8 @@ pub const NAME_MAX: usize = 256;
 pub const PATTERN_ALTERNATIVES_MAX: usize = 16;
 /// Largest rules file [bytes]: [`INTERESTS_MAX`] rules of each sort with comments fit.
 pub const RULES_FILE_MAX: u64 = 256 * 1024;
+/// YAML nodes that the aliases of a rules file may stand for: each rule may reuse a few, and a bomb of aliases ends early.
+pub const RULES_FILE_ALIASES_MAX: usize = 10_000;
 /// Longest reason in a goodbye or refusal [bytes]: a few sentences.
 pub const REASON_MAX: usize = 1024;
 
@@ -83,8 +94,23 @@ pub const DATA_QUEUE_MESSAGES: usize = 4_096;
 pub const INBOUND_QUEUE: usize = 64;
 /// Samples from the local ROS graph waiting for the node's loop.
 pub const SAMPLE_QUEUE: usize = 256;
+/// Bytes of those samples: two uncompressed 4K images fit. More wait in the middleware.
+pub const SAMPLE_QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// Requests waiting for the store: logins of a fleet that comes back all at once.
 pub const STORE_QUEUE: usize = 1_024;
+/// How long the store waits for another program (a `sqlite3` shell, a backup) that holds the database locked. Well below
+/// [`LOGIN_TIMEOUT`], so that a login gets the reason instead of running out of time.
+pub const STORE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Length to which the write-ahead log is cut back after a checkpoint [bytes]. It grows beyond that only while a long
+/// export reads an old state of the database.
+pub const STORE_LOG_KEPT: u64 = 16 * 1024 * 1024;
+/// Rows added to a table before its oldest are pruned: a table may be that much longer than its bound.
+pub const PRUNE_EVERY: u64 = 1_000;
+/// Exports that may run at once. Each is a thread that reads the database and writes a file; more would only share the
+/// same disk.
+pub const EXPORTS_MAX: usize = 2;
+/// Longest name of an exported file [bytes]: what Linux file systems allow.
+pub const FILE_NAME_MAX: usize = 255;
 /// Rows of the event log that are kept; the oldest go first. About 100 MB.
 pub const EVENTS_KEPT: u64 = 500_000;
 /// Rows of ended sessions that are kept; the oldest go first.
@@ -93,6 +119,11 @@ pub const SESSIONS_KEPT: u64 = 500_000;
 pub const CLIENTS_KEPT: u64 = 10_000;
 
 // ---- ROS ----
+
+/// Samples taken from one reader before the others get their turn.
+pub const TAKES_PER_TURN: usize = 32;
+/// Failures of the middleware in a row after which a reader, or the bridge, is given up instead of asked for ever.
+pub const ROS_FAILURES_MAX: u32 = 100;
 
 /// Depth of a writer or reader whose publishers do not tell theirs.
 pub const UNKNOWN_DEPTH: u32 = 10;
@@ -107,3 +138,5 @@ pub const STATUS_PERIOD: Duration = Duration::from_secs(1);
 /// Shortest time between two publications of the status, so that a fleet that comes back at once makes a few messages
 /// and not hundreds.
 pub const STATUS_SETTLE: Duration = Duration::from_millis(20);
+/// Different warnings about routes that one client gives; more would only repeat what these say.
+pub const ROUTE_WARNINGS_MAX: usize = 200;

@@ -12,6 +12,7 @@ pub mod hub;
 pub mod ids;
 pub mod model;
 pub mod outbox;
+pub mod pace;
 pub mod registry;
 pub mod routes;
 pub mod session;
@@ -30,5 +31,4 @@ pub mod store;
 #[cfg(feature = "ros")]
 pub mod cli;
 pub mod config;
-#[cfg(feature = "ros")]
 pub mod node;

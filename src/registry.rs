@@ -105,7 +105,7 @@ pub struct KnownClient {
     pub last_address: SocketAddr,
     /// First login ever.
     pub first_seen: Wall,
-    /// Last login or logout.
+    /// Last sign of life that was recorded: login, heartbeat or logout.
     pub last_seen: Wall,
     /// Why its last session ended; empty while one is open.
     pub last_reason: String,

@@ -87,6 +87,13 @@ pub struct ClientStatus {
     pub traffic: Traffic,
 }
 
+impl ClientStatus {
+    /// The same without what changes all the time: traffic and link figures.
+    pub fn without_traffic(self) -> Self {
+        ClientStatus { traffic: Traffic::default(), round_trip: None, clock_offset: None, ..self }
+    }
+}
+
 /// The exchange as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerStatus {

@@ -1,1 +1,9 @@
 //! One loop per role: the composition of the rooms.
+
+#[cfg(feature = "ros")]
+pub mod client;
+pub mod exchange;
+#[cfg(feature = "ros")]
+pub mod server;
+#[cfg(feature = "ros")]
+mod signals;

@@ -13,7 +13,7 @@ pub struct OfferRule {
     pub topic: Pattern,
     /// Only topics of these types; `None`: of any type.
     pub type_name: Option<Pattern>,
-    /// Most messages per second that are sent [Hz]; the freshest are kept. `None`: all.
+    /// Most messages per second that are sent, in Hz; the freshest are kept. `None`: all.
     pub max_rate: Option<f64>,
 }
 
@@ -24,7 +24,7 @@ pub struct WantRule {
     pub topic: Pattern,
     /// Only topics of these types; `None`: of any type.
     pub type_name: Option<Pattern>,
-    /// Most messages per second that are received [Hz]; the freshest are kept. `None`: all.
+    /// Most messages per second that are received, in Hz; the freshest are kept. `None`: all.
     pub max_rate: Option<f64>,
 }
 

@@ -1,0 +1,636 @@
+//! The state of the exchange, and how it answers what happens.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::SocketAddr,
+};
+
+use super::{
+    feeds::{CompiledInterests, DemandChange, Feeds},
+    floodgate::Floodgate,
+};
+use crate::{
+    defaults,
+    ids::{ChannelId, ClientId, ConnectionId, FeedId, SessionId},
+    outbox::Class,
+    registry::{EventKind, EventRecord, KnownClient, LoginRecord, LogoutRecord},
+    session::{ClockReading, End},
+    status::{ClientState, ClientStatus, ServerStatus, Traffic},
+    time::{Now, Wall},
+    wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Welcome},
+};
+
+/// What the driver of the hub is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Tell the session how its login was decided.
+    Decide {
+        /// Which connection.
+        to: ConnectionId,
+        /// The decision.
+        decision: Result<(), Farewell>,
+    },
+    /// Put a packet into a connection's outbox.
+    Send {
+        /// Which connection.
+        to: ConnectionId,
+        /// How urgent it is.
+        class: Class,
+        /// What.
+        packet: Packet,
+    },
+    /// End a ready session.
+    End {
+        /// Which connection.
+        to: ConnectionId,
+        /// What it is told.
+        farewell: Farewell,
+    },
+    /// Record a login; the answer comes back through [`Hub::handle_recorded`].
+    Record {
+        /// Which connection.
+        from: ConnectionId,
+        /// What to record.
+        login: LoginRecord,
+    },
+    /// Record the end of a session.
+    Logout(LogoutRecord),
+    /// Write an event to the log and the registry.
+    Event(EventRecord),
+}
+
+/// The limits that can be configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Clients connected at once.
+    pub clients_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { clients_max: defaults::CLIENTS_MAX }
+    }
+}
+
+/// What only the network knows of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LineFigures {
+    /// Bytes read from it.
+    pub bytes_in: u64,
+    /// Bytes written to it.
+    pub bytes_out: u64,
+    /// Topic messages that its outbox gave up.
+    pub messages_dropped: u64,
+}
+
+/// The exchange.
+#[derive(Debug)]
+pub struct Hub {
+    limits: Limits,
+    software_version: String,
+    endpoint: Option<SocketAddr>,
+    closed_reason: String,
+    clients: BTreeMap<ClientId, Client>,
+    lines: BTreeMap<ConnectionId, Line>,
+    feeds: Feeds,
+    commands: VecDeque<Command>,
+    refused: u64,
+    floodgate: Floodgate,
+    changed: bool,
+}
+
+/// A client, connected or not.
+#[derive(Debug)]
+struct Client {
+    known: KnownClient,
+    capabilities: Vec<String>,
+    /// Its connection, while it is ready.
+    connection: Option<ConnectionId>,
+}
+
+/// A connection that has logged in.
+#[derive(Debug)]
+struct Line {
+    client: ClientId,
+    capabilities: Vec<String>,
+    address: SocketAddr,
+    stage: Stage,
+    last_seen: Wall,
+    clock: Option<ClockReading>,
+    interests: CompiledInterests,
+    /// Feeds that it was told of.
+    announced: BTreeSet<FeedId>,
+    messages_in: u64,
+    messages_out: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    /// The store is recording the login.
+    Recording(LoginRecord),
+    /// The connection ended while the store was recording: the session has to be closed as soon as it has a number.
+    Abandoned { reason: String },
+    /// Welcomed.
+    Ready { session: SessionId, since: Wall },
+}
+
+impl Hub {
+    /// An exchange whose port is closed. `known` are the clients of the registry.
+    pub fn new(limits: Limits, software_version: &str, known: Vec<KnownClient>) -> Self {
+        let clients = known
+            .into_iter()
+            .map(|known| (known.client.clone(), Client { known, capabilities: Vec::new(), connection: None }))
+            .collect();
+        Hub {
+            limits,
+            software_version: software_version.to_owned(),
+            endpoint: None,
+            closed_reason: "not opened yet".to_owned(),
+            clients,
+            lines: BTreeMap::new(),
+            feeds: Feeds::default(),
+            commands: VecDeque::new(),
+            refused: 0,
+            floodgate: Floodgate::new(defaults::REFUSALS_LOGGED_PER_MINUTE),
+            changed: true,
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Whether the status has changed since this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Where the port is open.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        self.endpoint
+    }
+
+    /// Clients that are connected.
+    pub fn connected(&self) -> usize {
+        self.clients.values().filter(|client| client.connection.is_some()).count()
+    }
+
+    /// The port was opened.
+    pub fn handle_opened(&mut self, endpoint: SocketAddr, now: Now) {
+        self.endpoint = Some(endpoint);
+        self.closed_reason.clear();
+        self.changed = true;
+        self.event(now, EventKind::Port, None, Some(endpoint), format!("opened on {endpoint}"));
+    }
+
+    /// The port was closed. The connections are ended by whoever closed it, and reported as they end.
+    pub fn handle_port_closed(&mut self, reason: &str, now: Now) {
+        self.endpoint = None;
+        self.closed_reason = reason.to_owned();
+        self.changed = true;
+        self.event(now, EventKind::Port, None, None, format!("closed: {reason}"));
+    }
+
+    /// A connection wants to log in.
+    pub fn handle_login(&mut self, from: ConnectionId, login: Login, address: SocketAddr, now: Now) {
+        if let Err(farewell) = self.judge(&login) {
+            self.commands.push_back(Command::Decide { to: from, decision: Err(farewell) });
+            return;
+        }
+        let record = LoginRecord {
+            client: login.id.clone(),
+            kind: login.kind,
+            name: login.name,
+            host_name: login.host_name,
+            software_version: login.software_version,
+            ros_distro: login.ros_distro,
+            address,
+            at: now.wall,
+        };
+        let line = Line {
+            client: login.id,
+            capabilities: login.capabilities,
+            address,
+            stage: Stage::Recording(record.clone()),
+            last_seen: now.wall,
+            clock: None,
+            interests: CompiledInterests::default(),
+            announced: BTreeSet::new(),
+            messages_in: 0,
+            messages_out: 0,
+        };
+        self.lines.insert(from, line);
+        self.commands.push_back(Command::Record { from, login: record });
+    }
+
+    /// The store has recorded a login, or not.
+    pub fn handle_recorded(&mut self, from: ConnectionId, outcome: Result<SessionId, String>, now: Now) {
+        let Some(line) = self.lines.get_mut(&from) else { return };
+        match (std::mem::replace(&mut line.stage, Stage::Abandoned { reason: String::new() }), outcome) {
+            (Stage::Recording(record), Ok(session)) => {
+                line.stage = Stage::Ready { session, since: record.at };
+                self.welcome(from, session, record, now);
+            }
+            (Stage::Recording(_), Err(error)) => {
+                self.lines.remove(&from);
+                let farewell = Farewell::new(Cause::Registry, format!("the login could not be recorded: {error}"));
+                self.commands.push_back(Command::Decide { to: from, decision: Err(farewell) });
+            }
+            (Stage::Abandoned { reason }, Ok(session)) => {
+                self.lines.remove(&from);
+                self.commands.push_back(Command::Logout(LogoutRecord { session, at: now.wall, reason }));
+            }
+            (Stage::Abandoned { .. }, Err(_)) => {
+                self.lines.remove(&from);
+            }
+            (ready @ Stage::Ready { .. }, _) => line.stage = ready,
+        }
+    }
+
+    /// A connection is over, logged in or not.
+    pub fn handle_ended(&mut self, from: ConnectionId, address: SocketAddr, end: &End, now: Now) {
+        let reason = end.farewell.reason.as_str();
+        if !end.was_ready {
+            self.refused += 1;
+            self.changed = true;
+            if self.floodgate.passes(now.mono) {
+                let client = self.lines.get(&from).map(|line| line.client.clone());
+                self.event(now, EventKind::Refused, client, Some(address), reason.to_owned());
+            }
+        }
+        let Some(line) = self.lines.get_mut(&from) else { return };
+        match &mut line.stage {
+            Stage::Recording(_) => line.stage = Stage::Abandoned { reason: reason.to_owned() },
+            Stage::Abandoned { .. } => {}
+            Stage::Ready { session, .. } => {
+                let session = *session;
+                let client = line.client.clone();
+                self.lines.remove(&from);
+                self.commands.push_back(Command::Logout(LogoutRecord {
+                    session,
+                    at: now.wall,
+                    reason: reason.to_owned(),
+                }));
+                self.event(now, EventKind::Disconnected, Some(client.clone()), Some(address), reason.to_owned());
+                self.forget(from, &client, reason, now);
+            }
+        }
+    }
+
+    /// A frame of a ready session. Messages come through [`Hub::route`] instead.
+    pub fn handle_frame(&mut self, from: ConnectionId, frame: Frame, now: Now) {
+        if !self.is_ready(from) {
+            return;
+        }
+        match frame {
+            Frame::Interests(interests) => self.handle_interests(from, &interests),
+            Frame::Offers(offers) => self.handle_offers(from, offers),
+            Frame::Withdraw(channels) => {
+                let closed = channels.into_iter().filter_map(|channel| self.feeds.close(from, channel)).collect();
+                self.announce_closed(closed);
+            }
+            Frame::Subscribe(subscriptions) => {
+                for subscription in subscriptions {
+                    let Some(line) = self.lines.get(&from) else { return };
+                    let change = self.feeds.subscribe(from, &line.client, &line.interests, subscription);
+                    self.tell_demand(change);
+                }
+            }
+            Frame::Unsubscribe(feeds) => {
+                for feed in feeds {
+                    let change = self.feeds.unsubscribe(from, feed);
+                    self.tell_demand(change);
+                }
+            }
+            Frame::Data(data) => {
+                // Only a driver that does not use `route` comes here; it gets the same.
+                self.route_by_command(from, data, now);
+            }
+            other => self.violation(from, &format!("a {:?} frame is only sent by the server", other.kind())),
+        }
+    }
+
+    /// Finds out who gets a message, and calls `deliver` for each with the packet, whose payload is shared.
+    pub fn route(
+        &mut self,
+        from: ConnectionId,
+        data: Data,
+        now: Now,
+        mut deliver: impl FnMut(ConnectionId, Class, Packet),
+    ) {
+        let Some(line) = self.lines.get_mut(&from) else { return };
+        line.messages_in += 1;
+        let mut receivers = Vec::new();
+        let channel = ChannelId(data.id);
+        // A message on a channel that was just withdrawn, or that nobody wants any more, was under way: not a fault.
+        let Some((feed, class)) = self.feeds.route(from, channel, now.mono, |to| receivers.push(to)) else { return };
+        let Ok(packet) = Frame::Data(Data { id: feed.0, ..data }).encode() else { return };
+        for to in receivers {
+            if let Some(line) = self.lines.get_mut(&to) {
+                line.messages_out += 1;
+                deliver(to, class, packet.clone());
+            }
+        }
+    }
+
+    /// A new reading of a client's clock.
+    pub fn handle_clock(&mut self, from: ConnectionId, reading: ClockReading, now: Now) {
+        if let Some(line) = self.lines.get_mut(&from) {
+            line.clock = Some(reading);
+            line.last_seen = now.wall;
+        }
+    }
+
+    /// An administrator wants `id` to go.
+    ///
+    /// # Errors
+    /// In words, if no such client is connected.
+    pub fn disconnect(&mut self, id: &ClientId, reason: &str, now: Now) -> Result<(), String> {
+        let client = self.clients.get(id).ok_or_else(|| {
+            let known: Vec<_> = self.clients.keys().take(10).map(ClientId::as_str).collect();
+            format!("no client {id:?} is known; known are: {}", known.join(", "), id = id.as_str())
+        })?;
+        let to = client.connection.ok_or_else(|| format!("client {:?} is not connected", id.as_str()))?;
+        self.commands.push_back(Command::End { to, farewell: Farewell::new(Cause::Disconnected, reason) });
+        self.event(now, EventKind::Administration, Some(id.clone()), None, format!("disconnected: {reason}"));
+        Ok(())
+    }
+
+    /// Every client that is connected now, for [`crate::registry`]'s sign of life.
+    pub fn signs_of_life(&self) -> Vec<(ClientId, Wall)> {
+        let ready = self.lines.values().filter(|line| matches!(line.stage, Stage::Ready { .. }));
+        ready.map(|line| (line.client.clone(), line.last_seen)).collect()
+    }
+
+    /// The exchange as it is now. `figures` tells what the network knows of a connection.
+    pub fn status(&self, now: Now, figures: impl Fn(ConnectionId) -> LineFigures) -> ServerStatus {
+        ServerStatus {
+            stamp: now.wall,
+            endpoint: self.endpoint,
+            closed_reason: self.closed_reason.clone(),
+            clients: self.clients.values().map(|client| self.client_status(client, &figures)).collect(),
+            refused: self.refused,
+            suppressed: self.floodgate.held_back(),
+        }
+    }
+
+    fn judge(&self, login: &Login) -> Result<(), Farewell> {
+        if self.endpoint.is_none() {
+            return Err(Farewell::new(Cause::PortClosed, format!("the port is closed: {}", self.closed_reason)));
+        }
+        let same = self.lines.values().find(|line| line.client == login.id && !line.is_abandoned());
+        if let Some(other) = same {
+            return Err(Farewell::new(
+                Cause::DuplicateId,
+                format!(
+                    "client id {:?} is connected already, from {}; give this one another id, or stop the other",
+                    login.id.as_str(),
+                    other.address
+                ),
+            ));
+        }
+        if self.lines.len() >= self.limits.clients_max {
+            let max = self.limits.clients_max;
+            return Err(Farewell::new(
+                Cause::Full,
+                format!("{max} clients are connected, which is the limit; raise the server's parameter max_clients"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn welcome(&mut self, to: ConnectionId, session: SessionId, record: LoginRecord, now: Now) {
+        self.event(
+            now,
+            EventKind::Connected,
+            Some(record.client.clone()),
+            Some(record.address),
+            format!("{} {} on {}", record.kind, record.client, record.host_name),
+        );
+        let capabilities = self.lines.get(&to).map(|line| line.capabilities.clone()).unwrap_or_default();
+        let first_seen = self.clients.get(&record.client).map_or(record.at, |client| client.known.first_seen);
+        let id = record.client.clone();
+        let known = KnownClient {
+            client: record.client,
+            kind: record.kind,
+            name: record.name,
+            host_name: record.host_name,
+            software_version: record.software_version,
+            ros_distro: record.ros_distro,
+            last_address: record.address,
+            first_seen,
+            last_seen: record.at,
+            last_reason: String::new(),
+        };
+        self.clients.insert(id.clone(), Client { known, capabilities, connection: Some(to) });
+        self.commands.push_back(Command::Decide { to, decision: Ok(()) });
+        let welcome = Welcome { session, software_version: self.software_version.clone(), at: now.wall };
+        self.send(to, &Frame::Welcome(welcome));
+        self.send_table(to);
+        self.broadcast_client(&id);
+        self.changed = true;
+    }
+
+    /// Clears up behind a client that is gone.
+    fn forget(&mut self, from: ConnectionId, id: &ClientId, reason: &str, now: Now) {
+        let closed = self.feeds.close_all(from);
+        self.announce_closed(closed);
+        for change in self.feeds.unsubscribe_all(from) {
+            self.tell_demand(Some(change));
+        }
+        if let Some(client) = self.clients.get_mut(id)
+            && client.connection == Some(from)
+        {
+            client.connection = None;
+            client.known.last_seen = now.wall;
+            reason.clone_into(&mut client.known.last_reason);
+        }
+        self.broadcast_client(id);
+        self.changed = true;
+    }
+
+    fn handle_interests(&mut self, from: ConnectionId, interests: &Interests) {
+        let compiled = match CompiledInterests::new(interests) {
+            Ok(compiled) => compiled,
+            Err(error) => return self.violation(from, &error.to_string()),
+        };
+        let Some(line) = self.lines.get_mut(&from) else { return };
+        let matching = self.feeds.matching(&line.client, &compiled);
+        let now_matching: BTreeSet<FeedId> = matching.iter().map(|feed| feed.feed).collect();
+        let gone: Vec<FeedId> = line.announced.difference(&now_matching).copied().collect();
+        let new: Vec<_> = matching.into_iter().filter(|feed| !line.announced.contains(&feed.feed)).collect();
+        line.announced = now_matching;
+        let changes = self.feeds.narrow(from, &line.client, &compiled);
+        line.interests = compiled;
+        self.send_list(from, &gone, Frame::FeedsClosed);
+        self.send_list(from, &new, Frame::FeedsOpen);
+        for change in changes {
+            self.tell_demand(Some(change));
+        }
+    }
+
+    fn handle_offers(&mut self, from: ConnectionId, offers: Vec<Offer>) {
+        let Some(client) = self.lines.get(&from).map(|line| line.client.clone()) else { return };
+        let room = defaults::CHANNELS_MAX.saturating_sub(self.feeds.count_of(from));
+        for (index, offer) in offers.into_iter().enumerate() {
+            if index >= room {
+                let max = defaults::CHANNELS_MAX;
+                return self.violation(from, &format!("more than {max} topics are offered; narrow the offer rules"));
+            }
+            if matches!(&offer.flow, Flow::Command { to } if *to == client) {
+                return self.violation(from, "a command channel to oneself");
+            }
+            let channel = offer.channel;
+            let Some(feed) = self.feeds.open(from, &client, offer) else {
+                return self.violation(from, &format!("channel {channel} was offered twice"));
+            };
+            self.announce_opened(feed);
+        }
+    }
+
+    fn announce_opened(&mut self, feed: FeedId) {
+        let mut sends = Vec::new();
+        for (&to, line) in self.lines.iter_mut().filter(|(_, line)| line.is_ready()) {
+            if let Some(announcement) = self.feeds.announcement(feed, &line.client, &line.interests) {
+                line.announced.insert(feed);
+                sends.push((to, announcement));
+            }
+        }
+        for (to, announcement) in sends {
+            self.send(to, &Frame::FeedsOpen(vec![announcement]));
+        }
+    }
+
+    fn announce_closed(&mut self, closed: Vec<FeedId>) {
+        let mut sends = Vec::new();
+        for (&to, line) in &mut self.lines {
+            let told: Vec<FeedId> = closed.iter().copied().filter(|feed| line.announced.remove(feed)).collect();
+            if !told.is_empty() {
+                sends.push((to, told));
+            }
+        }
+        for (to, told) in sends {
+            self.send_list(to, &told, Frame::FeedsClosed);
+        }
+    }
+
+    fn tell_demand(&mut self, change: Option<DemandChange>) {
+        if let Some(DemandChange { origin, demand }) = change {
+            self.send(origin, &Frame::Demands(vec![demand]));
+        }
+    }
+
+    fn route_by_command(&mut self, from: ConnectionId, data: Data, now: Now) {
+        let mut sends = Vec::new();
+        self.route(from, data, now, |to, class, packet| sends.push(Command::Send { to, class, packet }));
+        self.commands.extend(sends);
+    }
+
+    fn violation(&mut self, to: ConnectionId, what: &str) {
+        self.commands.push_back(Command::End { to, farewell: Farewell::new(Cause::Violation, what) });
+    }
+
+    fn send(&mut self, to: ConnectionId, frame: &Frame) {
+        // A control frame over its limit cannot come about: lists are cut to `LIST_CHUNK` and texts were checked.
+        if let Ok(packet) = frame.encode() {
+            self.commands.push_back(Command::Send { to, class: Class::Control, packet });
+        }
+    }
+
+    fn send_list<T: Clone>(&mut self, to: ConnectionId, list: &[T], frame: impl Fn(Vec<T>) -> Frame) {
+        for chunk in list.chunks(defaults::LIST_CHUNK) {
+            self.send(to, &frame(chunk.to_vec()));
+        }
+    }
+
+    fn send_table(&mut self, to: ConnectionId) {
+        let table: Vec<ClientStatus> = self.clients.values().map(|client| self.public_status(client)).collect();
+        for (index, chunk) in table.chunks(defaults::LIST_CHUNK).enumerate() {
+            self.send(to, &Frame::Clients(ClientsUpdate { reset: index == 0, clients: chunk.to_vec() }));
+        }
+    }
+
+    fn broadcast_client(&mut self, id: &ClientId) {
+        let Some(client) = self.clients.get(id) else { return };
+        let update = ClientsUpdate { reset: false, clients: vec![self.public_status(client)] };
+        let Ok(packet) = Frame::Clients(update).encode() else { return };
+        let ready = self.lines.iter().filter(|(_, line)| line.is_ready()).map(|(&to, _)| to);
+        let sends = ready.map(|to| Command::Send { to, class: Class::Control, packet: packet.clone() });
+        self.commands.extend(sends.collect::<Vec<_>>());
+    }
+
+    /// What other clients are told of a client: everything but its traffic, which changes all the time.
+    fn public_status(&self, client: &Client) -> ClientStatus {
+        self.client_status(client, &|_| LineFigures::default()).without_traffic()
+    }
+
+    fn client_status(&self, client: &Client, figures: &impl Fn(ConnectionId) -> LineFigures) -> ClientStatus {
+        let known = &client.known;
+        let line = client.connection.and_then(|connection| Some((connection, self.lines.get(&connection)?)));
+        let mut status = ClientStatus {
+            id: known.client.clone(),
+            name: known.name.clone(),
+            kind: known.kind,
+            state: ClientState::Off,
+            peer: None,
+            address: known.last_address,
+            host_name: known.host_name.clone(),
+            software_version: known.software_version.clone(),
+            ros_distro: known.ros_distro.clone(),
+            capabilities: client.capabilities.clone(),
+            first_seen: known.first_seen,
+            last_seen: known.last_seen,
+            connected_since: None,
+            reason: known.last_reason.clone(),
+            round_trip: None,
+            clock_offset: None,
+            traffic: Traffic::default(),
+        };
+        if let Some((connection, line)) = line
+            && let Stage::Ready { since, .. } = line.stage
+        {
+            let figures = figures(connection);
+            status.state = ClientState::On;
+            status.address = line.address;
+            status.last_seen = line.last_seen;
+            status.connected_since = Some(since);
+            status.reason.clear();
+            status.round_trip = line.clock.map(|clock| clock.round_trip);
+            status.clock_offset = line.clock.map(|clock| clock.offset);
+            status.traffic = Traffic {
+                messages_in: line.messages_in,
+                messages_out: line.messages_out,
+                bytes_in: figures.bytes_in,
+                bytes_out: figures.bytes_out,
+                messages_dropped: figures.messages_dropped,
+            };
+        }
+        status
+    }
+
+    fn is_ready(&self, connection: ConnectionId) -> bool {
+        self.lines.get(&connection).is_some_and(Line::is_ready)
+    }
+
+    fn event(
+        &mut self,
+        now: Now,
+        kind: EventKind,
+        client: Option<ClientId>,
+        address: Option<SocketAddr>,
+        detail: String,
+    ) {
+        self.commands.push_back(Command::Event(EventRecord { at: now.wall, kind, client, address, detail }));
+    }
+}
+
+impl Line {
+    fn is_ready(&self) -> bool {
+        matches!(self.stage, Stage::Ready { .. })
+    }
+
+    fn is_abandoned(&self) -> bool {
+        matches!(self.stage, Stage::Abandoned { .. })
+    }
+}

@@ -1,0 +1,420 @@
+//! The hub, from inputs to commands.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+
+use super::*;
+use crate::{
+    defaults,
+    ids::{ChannelId, ClientId, ConnectionId, FeedId, SessionId},
+    model::{ClientKind, Qos, TopicInfo},
+    outbox::Class,
+    registry::EventKind,
+    session::End,
+    status::ClientState,
+    time::{Now, Wall},
+    wire::{
+        Cause, Data, Decoder, Demand, Farewell, Feed, Flow, Frame, Interests, Item, Login, Offer, Packet, Subscription,
+    },
+};
+
+/// A hub, a clock, and everything that the hub has said so far.
+struct Exchange {
+    hub: Hub,
+    now: Now,
+    commands: Vec<Command>,
+    next_session: i64,
+}
+
+const A: ConnectionId = ConnectionId(1);
+const B: ConnectionId = ConnectionId(2);
+const C: ConnectionId = ConnectionId(3);
+
+impl Exchange {
+    fn new() -> Self {
+        let mut hub = Hub::new(Limits { clients_max: 3 }, "0.1.0", vec![]);
+        hub.handle_opened("127.0.0.1:7420".parse().unwrap(), Now::default());
+        let mut exchange = Exchange { hub, now: Now::default(), commands: vec![], next_session: 1 };
+        exchange.drain();
+        exchange
+    }
+
+    fn drain(&mut self) -> Vec<Command> {
+        let commands: Vec<_> = std::iter::from_fn(|| self.hub.poll_command()).collect();
+        self.commands.extend(commands.iter().cloned());
+        commands
+    }
+
+    fn later(&mut self, by: Duration) {
+        self.now = self.now.plus(by);
+    }
+
+    fn login(&mut self, from: ConnectionId, id: &str) -> Vec<Command> {
+        self.hub.handle_login(from, login(id), address(from), self.now);
+        self.drain()
+    }
+
+    /// Logs in all the way.
+    fn join(&mut self, from: ConnectionId, id: &str) -> Vec<Command> {
+        self.login(from, id);
+        self.next_session += 1;
+        self.hub.handle_recorded(from, Ok(SessionId(self.next_session)), self.now);
+        self.drain()
+    }
+
+    fn leave(&mut self, from: ConnectionId, was_ready: bool) -> Vec<Command> {
+        let end = End { farewell: Farewell::new(Cause::Stopping, "bye"), ours: false, was_ready };
+        self.hub.handle_ended(from, address(from), &end, self.now);
+        self.drain()
+    }
+
+    fn frame(&mut self, from: ConnectionId, frame: Frame) -> Vec<Command> {
+        self.hub.handle_frame(from, frame, self.now);
+        self.drain()
+    }
+
+    fn interests(&mut self, from: ConnectionId, wants: &[&str], accepts: &[&str]) -> Vec<Command> {
+        let texts = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+        self.frame(from, Frame::Interests(Interests { wants: texts(wants), accepts: texts(accepts) }))
+    }
+
+    fn offer(&mut self, from: ConnectionId, channel: u32, flow: Flow, name: &str) -> Vec<Command> {
+        let topic = topic(name);
+        self.frame(from, Frame::Offers(vec![Offer { channel: ChannelId(channel), flow, topic }]))
+    }
+
+    /// Sends a message, and says who got it.
+    fn send(&mut self, from: ConnectionId, channel: u32) -> Vec<ConnectionId> {
+        let data = Data { id: channel, sequence: 0, source_time: Wall(0), payload: Bytes::from_static(b"cdr") };
+        let mut receivers = vec![];
+        self.hub.route(from, data, self.now, |to, _, _| receivers.push(to));
+        receivers
+    }
+
+    fn state_of(&self, id: &str) -> ClientState {
+        let status = self.hub.status(self.now, |_| LineFigures::default());
+        status.clients.into_iter().find(|client| client.id.as_str() == id).map_or(ClientState::Off, |c| c.state)
+    }
+}
+
+fn address(of: ConnectionId) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 40_000 + of.0 as u16))
+}
+
+fn login(id: &str) -> Login {
+    Login {
+        id: ClientId::new(id).unwrap(),
+        kind: ClientKind::Robot,
+        name: id.to_uppercase(),
+        host_name: "host".to_owned(),
+        software_version: "0.1.0".to_owned(),
+        ros_distro: "jazzy".to_owned(),
+        capabilities: vec!["topics".to_owned()],
+    }
+}
+
+fn topic(name: &str) -> TopicInfo {
+    TopicInfo {
+        name: name.to_owned(),
+        type_name: "nav_msgs/msg/Odometry".to_owned(),
+        type_hash: String::new(),
+        qos: Qos::default(),
+    }
+}
+
+/// The frames that `commands` send to `to`, in order.
+fn frames_to(commands: &[Command], to: ConnectionId) -> Vec<Frame> {
+    commands
+        .iter()
+        .filter_map(|command| match command {
+            Command::Send { to: receiver, packet, .. } if *receiver == to => Some(decode(packet)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn decode(packet: &Packet) -> Frame {
+    let mut buffer = BytesMut::from(&crate::wire::Version::CURRENT.preamble()[..]);
+    buffer.extend_from_slice(&packet.head);
+    buffer.extend_from_slice(&packet.body);
+    let mut decoder = Decoder::new();
+    decoder.login_done();
+    decoder.next(&mut buffer).unwrap();
+    match decoder.next(&mut buffer).unwrap() {
+        Some(Item::Frame(frame)) => frame,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn opened(commands: &[Command], to: ConnectionId) -> Vec<Feed> {
+    let frames = frames_to(commands, to).into_iter();
+    frames.flat_map(|frame| if let Frame::FeedsOpen(feeds) = frame { feeds } else { vec![] }).collect()
+}
+
+fn demands(commands: &[Command], to: ConnectionId) -> Vec<Demand> {
+    let frames = frames_to(commands, to).into_iter();
+    frames.flat_map(|frame| if let Frame::Demands(demands) = frame { demands } else { vec![] }).collect()
+}
+
+#[test]
+fn a_login_is_recorded_before_it_is_welcomed_and_the_table_follows_the_welcome() {
+    let mut exchange = Exchange::new();
+    let commands = exchange.login(A, "r1");
+    assert!(matches!(&commands[..], [Command::Record { from: A, login }] if login.address == address(A)));
+    assert_eq!(exchange.state_of("r1"), ClientState::Off, "nobody is ON before the registry has it");
+
+    exchange.hub.handle_recorded(A, Ok(SessionId(7)), exchange.now);
+    let commands = exchange.drain();
+    let decided = commands.iter().position(|c| matches!(c, Command::Decide { to: A, decision: Ok(()) })).unwrap();
+    let first_send = commands.iter().position(|c| matches!(c, Command::Send { .. })).unwrap();
+    assert!(decided < first_send, "the session has to be ready before the client can answer");
+    let frames = frames_to(&commands, A);
+    assert!(matches!(&frames[0], Frame::Welcome(welcome) if welcome.session == SessionId(7)));
+    assert!(matches!(&frames[1], Frame::Clients(update) if update.reset && update.clients[0].state == ClientState::On));
+    assert_eq!(exchange.state_of("r1"), ClientState::On);
+}
+
+#[test]
+fn every_client_hears_who_comes_and_goes() {
+    let mut exchange = Exchange::new();
+    exchange.join(A, "r1");
+    let commands = exchange.join(B, "r2");
+    let heard = |commands: &[Command]| match &frames_to(commands, A)[..] {
+        [Frame::Clients(update)] if !update.reset => (update.clients[0].id.to_string(), update.clients[0].state),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(heard(&commands), ("r2".to_owned(), ClientState::On));
+    let commands = exchange.leave(B, true);
+    assert_eq!(heard(&commands), ("r2".to_owned(), ClientState::Off));
+    assert!(commands.iter().any(|c| matches!(c, Command::Logout(logout) if logout.reason == "bye")));
+}
+
+#[test]
+fn a_second_client_of_the_same_id_is_refused_in_words_and_the_first_stays() {
+    let mut exchange = Exchange::new();
+    exchange.join(A, "r1");
+    for stage in ["ready", "recording"] {
+        let (first, id) = if stage == "ready" { (A, "r1") } else { (B, "r2") };
+        if stage == "recording" {
+            exchange.login(B, "r2");
+        }
+        let commands = exchange.login(C, id);
+        match &commands[..] {
+            [Command::Decide { to: C, decision: Err(farewell) }] => {
+                assert_eq!(farewell.cause, Cause::DuplicateId);
+                assert!(farewell.reason.contains(&address(first).to_string()), "{farewell}");
+            }
+            other => panic!("{stage}: {other:?}"),
+        }
+    }
+    assert_eq!(exchange.state_of("r1"), ClientState::On);
+}
+
+#[test]
+fn a_full_or_closed_exchange_says_so() {
+    let mut exchange = Exchange::new();
+    for (connection, id) in [(A, "a"), (B, "b"), (C, "c")] {
+        exchange.join(connection, id);
+    }
+    let refusal = |commands: Vec<Command>| match commands.into_iter().next() {
+        Some(Command::Decide { decision: Err(farewell), .. }) => farewell,
+        other => panic!("{other:?}"),
+    };
+    let farewell = refusal(exchange.login(ConnectionId(4), "d"));
+    assert!(farewell.cause == Cause::Full && farewell.reason.contains("max_clients"), "{farewell}");
+    exchange.hub.handle_port_closed("lunch", exchange.now);
+    exchange.drain();
+    let farewell = refusal(exchange.login(ConnectionId(5), "e"));
+    assert!(farewell.cause == Cause::PortClosed && farewell.reason.contains("lunch"), "{farewell}");
+}
+
+#[test]
+fn a_client_that_goes_while_it_is_recorded_leaves_no_open_session() {
+    let mut exchange = Exchange::new();
+    exchange.login(A, "r1");
+    exchange.leave(A, false);
+    // It may come back at once, ...
+    assert!(matches!(&exchange.login(B, "r1")[..], [Command::Record { from: B, .. }]));
+    // ... and the first session is closed as soon as the registry has given it a number.
+    exchange.hub.handle_recorded(A, Ok(SessionId(3)), exchange.now);
+    assert!(matches!(&exchange.drain()[..], [Command::Logout(logout)] if logout.session == SessionId(3)));
+    exchange.hub.handle_recorded(B, Ok(SessionId(4)), exchange.now);
+    assert_eq!(exchange.state_of("r1"), ClientState::On);
+}
+
+#[test]
+fn a_registry_that_fails_turns_the_client_away_and_the_next_attempt_works() {
+    let mut exchange = Exchange::new();
+    exchange.login(A, "r1");
+    exchange.hub.handle_recorded(A, Err("the disk is full".to_owned()), exchange.now);
+    match &exchange.drain()[..] {
+        [Command::Decide { decision: Err(farewell), .. }] => assert!(farewell.reason.contains("disk is full")),
+        other => panic!("{other:?}"),
+    }
+    exchange.join(B, "r1");
+    assert_eq!(exchange.state_of("r1"), ClientState::On);
+}
+
+#[test]
+fn a_topic_flows_to_those_who_want_it_and_only_while_they_do() {
+    let mut exchange = Exchange::new();
+    exchange.join(A, "r1");
+    exchange.join(B, "r2");
+    exchange.join(C, "op");
+    exchange.interests(B, &["/*/odom"], &[]);
+    let commands = exchange.offer(A, 5, Flow::State, "/odom");
+    let feed = opened(&commands, B)[0].clone();
+    assert_eq!((feed.origin.as_str(), feed.topic.name.as_str()), ("r1", "/odom"));
+    assert_eq!(opened(&commands, A), [], "nobody hears of its own topics");
+    assert_eq!(opened(&commands, C), [], "nobody hears of what it did not ask for");
+    assert_eq!(exchange.send(A, 5), [], "and nothing is sent before somebody subscribes");
+
+    let subscribe = |feed| Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: 0 }]);
+    let commands = exchange.frame(B, subscribe(feed.feed));
+    assert_eq!(
+        demands(&commands, A),
+        [Demand { channel: ChannelId(5), wanted: true, max_rate_millihertz: 0 }],
+        "its origin is told under its own number"
+    );
+    assert_eq!(exchange.send(A, 5), [B]);
+    exchange.frame(C, subscribe(feed.feed));
+    assert_eq!(exchange.send(A, 5), [B], "a feed that somebody was not told of cannot be taken");
+
+    let commands = exchange.frame(B, Frame::Unsubscribe(vec![feed.feed]));
+    assert!(!demands(&commands, A)[0].wanted);
+    assert_eq!(exchange.send(A, 5), []);
+}
+
+#[test]
+fn interests_that_come_after_the_offers_find_them_too_and_narrower_ones_end_feeds() {
+    let mut exchange = Exchange::new();
+    exchange.join(A, "r1");
+    exchange.join(B, "r2");
+    exchange.offer(A, 1, Flow::State, "/odom");
+    exchange.offer(A, 2, Flow::State, "/scan");
+    let feeds = opened(&exchange.interests(B, &["/r1/**"], &[]), B);
+    assert_eq!(feeds.len(), 2);
+    for feed in &feeds {
+        let subscription = Subscription { feed: feed.feed, max_rate_millihertz: 0 };
+        exchange.frame(B, Frame::Subscribe(vec![subscription]));
+    }
+    let commands = exchange.interests(B, &["/r1/scan"], &[]);
+    assert!(matches!(&frames_to(&commands, B)[..], [Frame::FeedsClosed(closed)] if closed[..] == [feeds[0].feed]));
+    assert!(!demands(&commands, A)[0].wanted);
+    assert_eq!((exchange.send(A, 1), exchange.send(A, 2)), (vec![], vec![B]));
+}
+
+#[test]
+fn a_command_reaches_only_the_client_that_accepts_it() {
+    let mut exchange = Exchange::new();
+    exchange.join(A, "r1");
+    exchange.join(B, "r2");
+    exchange.join(C, "op");
+    exchange.interests(A, &[], &["/cmd_vel"]);
+    exchange.interests(B, &["/**"], &["/cmd_vel"]);
+    let r1 = ClientId::new("r1").unwrap();
+    let commands = exchange.offer(C, 1, Flow::Command { to: r1.clone() }, "/cmd_vel");
+    assert_eq!(opened(&commands, B), [], "not even to somebody who wants everything");
+    let feed = opened(&commands, A)[0].clone();
+    exchange.frame(A, Frame::Subscribe(vec![Subscription { feed: feed.feed, max_rate_millihertz: 0 }]));
+    let mut classes = vec![];
+    let data = Data { id: 1, sequence: 0, source_time: Wall(0), payload: Bytes::new() };
+    exchange.hub.route(C, data, exchange.now, |to, class, _| classes.push((to, class)));
+    assert_eq!(classes, [(A, Class::Command)]);
+    let commands = exchange.offer(C, 2, Flow::Command { to: r1 }, "/other");
+    assert_eq!(opened(&commands, A), [], "what is not accepted is not announced");
+}
+
+#[test]
+fn each_subscriber_gets_its_own_rate_and_the_origin_is_asked_for_the_highest() {
+    let mut exchange = Exchange::new();
+    exchange.join(A, "r1");
+    exchange.join(B, "slow");
+    exchange.join(C, "fast");
+    exchange.interests(B, &["/**"], &[]);
+    exchange.interests(C, &["/**"], &[]);
+    let feed = opened(&exchange.offer(A, 1, Flow::State, "/odom"), B)[0].feed;
+    let subscribe = |rate| Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: rate }]);
+    assert_eq!(demands(&exchange.frame(B, subscribe(5_000)), A)[0].max_rate_millihertz, 5_000);
+    assert_eq!(demands(&exchange.frame(C, subscribe(20_000)), A)[0].max_rate_millihertz, 20_000);
+    let (mut to_slow, mut to_fast) = (0, 0);
+    for _ in 0..200 {
+        exchange.later(Duration::from_millis(50));
+        let receivers = exchange.send(A, 1);
+        to_slow += u32::from(receivers.contains(&B));
+        to_fast += u32::from(receivers.contains(&C));
+    }
+    assert_eq!(to_fast, 200);
+    assert!((49..=51).contains(&to_slow), "{to_slow}");
+    assert_eq!(demands(&exchange.leave(C, true), A)[0].max_rate_millihertz, 5_000);
+}
+
+#[test]
+fn what_a_client_had_goes_with_it_on_both_sides() {
+    let mut exchange = Exchange::new();
+    exchange.join(A, "r1");
+    exchange.join(B, "r2");
+    exchange.interests(B, &["/**"], &[]);
+    let feed = opened(&exchange.offer(A, 1, Flow::State, "/odom"), B)[0].feed;
+    exchange.frame(B, Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: 0 }]));
+    assert!(!demands(&exchange.leave(B, true), A)[0].wanted);
+    exchange.join(C, "r3");
+    exchange.interests(C, &["/**"], &[]);
+    let commands = exchange.leave(A, true);
+    assert!(frames_to(&commands, C).contains(&Frame::FeedsClosed(vec![feed])));
+    // A new connection of the same client begins with nothing, and may use its old numbers.
+    exchange.join(ConnectionId(9), "r1");
+    let commands = exchange.offer(ConnectionId(9), 1, Flow::State, "/odom");
+    assert_ne!(opened(&commands, C)[0].feed, feed, "a feed number is not used again");
+}
+
+#[test]
+fn a_client_that_breaks_the_rules_is_ended_and_told_why() {
+    let expect = |commands: Vec<Command>, words: &str| match commands.last() {
+        Some(Command::End { to: A, farewell }) => {
+            assert_eq!(farewell.cause, Cause::Violation);
+            assert!(farewell.reason.contains(words), "{farewell}");
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut exchange = Exchange::new();
+    exchange.join(A, "r1");
+    expect(exchange.frame(A, Frame::FeedsClosed(vec![FeedId(1)])), "only sent by the server");
+    expect(exchange.interests(A, &["/{a"], &[]), "/{a");
+    exchange.offer(A, 1, Flow::State, "/odom");
+    expect(exchange.offer(A, 1, Flow::State, "/odom"), "offered twice");
+    let r1 = ClientId::new("r1").unwrap();
+    expect(exchange.offer(A, 2, Flow::Command { to: r1 }, "/cmd_vel"), "to oneself");
+    for channel in 0..=defaults::CHANNELS_MAX as u32 {
+        exchange.offer(A, 10 + channel, Flow::State, "/odom");
+    }
+    let commands = std::mem::take(&mut exchange.commands);
+    expect(commands, "narrow the offer rules");
+}
+
+#[test]
+fn a_flood_of_strangers_is_counted_but_fills_no_log() {
+    let mut exchange = Exchange::new();
+    for stranger in 0..1_000 {
+        exchange.leave(ConnectionId(100 + stranger), false);
+    }
+    let events = exchange.commands.iter().filter(|c| matches!(c, Command::Event(e) if e.kind == EventKind::Refused));
+    assert_eq!(events.count() as u32, defaults::REFUSALS_LOGGED_PER_MINUTE);
+    let status = exchange.hub.status(exchange.now, |_| LineFigures::default());
+    assert_eq!(status.refused, 1_000);
+    assert_eq!(status.suppressed, 1_000 - u64::from(defaults::REFUSALS_LOGGED_PER_MINUTE));
+}
+
+#[test]
+fn disconnecting_names_who_is_known_when_the_id_is_not() {
+    let mut exchange = Exchange::new();
+    exchange.join(A, "r1");
+    let error = exchange.hub.disconnect(&ClientId::new("r9").unwrap(), "", exchange.now).unwrap_err();
+    assert!(error.contains("r9") && error.contains("r1"), "{error}");
+    exchange.hub.disconnect(&ClientId::new("r1").unwrap(), "maintenance", exchange.now).unwrap();
+    assert!(matches!(&exchange.drain()[0], Command::End { to: A, farewell } if farewell.reason == "maintenance"));
+    exchange.leave(A, true);
+    let error = exchange.hub.disconnect(&ClientId::new("r1").unwrap(), "", exchange.now).unwrap_err();
+    assert!(error.contains("not connected"), "{error}");
+}

@@ -1,0 +1,204 @@
+//! The thread that takes samples out of the middleware and queues them for the node's loop.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::{
+    bridge::{BridgeEvent, Sample, Shared},
+    reader::{Reader, Taken},
+    room::Room,
+    wait_set::{Ready, WaitSet},
+};
+use crate::{defaults, ids::ReaderId};
+
+/// Takes in turns from all readers that have something.
+pub(super) struct Pump {
+    shared: Arc<Shared>,
+    events: mpsc::Sender<BridgeEvent>,
+    room: Arc<Room>,
+    waits: WaitSet,
+    /// Those that are waited for, ordered by id.
+    readers: Vec<Arc<Reader>>,
+    generation: Option<u64>,
+    /// Failed takes in a row, by reader.
+    failures: Vec<u32>,
+    /// What still has to be told. At most one entry per reader.
+    untold: Vec<BridgeEvent>,
+}
+
+/// How a look at a reader ended.
+enum Drained {
+    /// It is empty, or has had its turn.
+    Done,
+    /// The queue is full.
+    NoRoom,
+    /// Nobody listens any more.
+    Closed,
+}
+
+impl Pump {
+    pub(super) fn new(shared: Arc<Shared>, events: mpsc::Sender<BridgeEvent>, room: Arc<Room>, waits: WaitSet) -> Pump {
+        Pump {
+            shared,
+            events,
+            room,
+            waits,
+            readers: Vec::new(),
+            generation: None,
+            failures: Vec::new(),
+            untold: Vec::new(),
+        }
+    }
+
+    /// Runs until the bridge stops, nobody listens, or waiting fails again and again.
+    pub(super) fn run(mut self) {
+        let mut ready = Ready::default();
+        let mut no_room = false;
+        let mut failed_waits = 0;
+        let mut turn: usize = 0;
+        while !self.shared.stop.load(Ordering::SeqCst) {
+            self.refresh();
+            if !self.tell() {
+                return;
+            }
+            if no_room && self.room.wait() {
+                no_room = false;
+            }
+            // Without room nothing is waited for but the wake-up: the samples stay where they are.
+            let readers: &[Arc<Reader>] = if no_room { &[] } else { &self.readers };
+            let timeout = if no_room || !self.untold.is_empty() { RETRY } else { LOOK_UP };
+            if let Err(error) = self.waits.wait(readers, timeout, &mut ready) {
+                failed_waits += 1;
+                if failed_waits >= defaults::ROS_FAILURES_MAX {
+                    self.give_up(error.to_string());
+                    return;
+                }
+                std::thread::sleep(RETRY);
+                continue;
+            }
+            failed_waits = 0;
+            if no_room {
+                no_room = !self.room.is_free();
+                continue;
+            }
+            // The first in line is another one each time: when room is short, it is shared.
+            turn = turn.wrapping_add(1);
+            let first = if ready.readers.is_empty() { 0 } else { turn % ready.readers.len() };
+            for index in ready.readers[first..].iter().chain(&ready.readers[..first]) {
+                match self.drain(*index) {
+                    Drained::Done => {}
+                    Drained::NoRoom => {
+                        no_room = true;
+                        break;
+                    }
+                    Drained::Closed => return,
+                }
+            }
+        }
+    }
+
+    /// Follows the changes of the table of readers.
+    fn refresh(&mut self) {
+        let generation = self.shared.generation.load(Ordering::SeqCst);
+        if self.generation == Some(generation) {
+            return;
+        }
+        self.generation = Some(generation);
+        let mut readers: Vec<Arc<Reader>> = {
+            let table = self.shared.readers.lock();
+            table.values().filter(|reader| !reader.given_up.load(Ordering::Relaxed)).cloned().collect()
+        };
+        readers.sort_unstable_by_key(|reader| reader.id);
+        self.failures = vec![0; readers.len()];
+        // Those that were destroyed end here, outside the lock.
+        self.readers = readers;
+    }
+
+    fn drain(&mut self, index: usize) -> Drained {
+        let reader = self.readers[index].clone();
+        for _ in 0..defaults::TAKES_PER_TURN {
+            if !self.room.is_free() {
+                return Drained::NoRoom;
+            }
+            let permit = match self.events.try_reserve() {
+                Ok(permit) => permit,
+                Err(TrySendError::Full(())) => return Drained::NoRoom,
+                Err(TrySendError::Closed(())) => return Drained::Closed,
+            };
+            match reader.take(&self.shared.ownership) {
+                Taken::Sample { publisher, payload, source_time } => {
+                    self.failures[index] = 0;
+                    let _share = self.room.share(payload.len());
+                    permit.send(BridgeEvent::Sample(Sample {
+                        reader: reader.id,
+                        publisher,
+                        payload,
+                        source_time,
+                        _share,
+                    }));
+                }
+                Taken::Own => {}
+                Taken::Nothing => return Drained::Done,
+                // One failure per turn: others get theirs, and a middleware that always fails is not asked in a loop.
+                Taken::Failed(reason) => {
+                    drop(permit);
+                    self.failed(index, &reader, reason);
+                    return Drained::Done;
+                }
+            }
+        }
+        Drained::Done
+    }
+
+    fn failed(&mut self, index: usize, reader: &Reader, reason: String) {
+        self.failures[index] += 1;
+        let failures = self.failures[index];
+        if failures == 1 {
+            tracing::warn!(topic = reader.topic, reason, "a sample could not be taken");
+        }
+        if failures >= defaults::ROS_FAILURES_MAX {
+            reader.given_up.store(true, Ordering::Relaxed);
+            // Makes `refresh` leave it out.
+            self.generation = None;
+            let reason = format!("reading {} failed {failures} times in a row: {reason}", reader.topic);
+            tracing::error!(topic = reader.topic, reason, "gave a reader up");
+            self.untold_reader(reader.id, reason);
+        }
+    }
+
+    fn untold_reader(&mut self, reader: ReaderId, reason: String) {
+        self.untold.push(BridgeEvent::ReaderFailed { reader, reason });
+    }
+
+    /// Tells what there is to tell as far as the queue has room. `false` if nobody listens any more.
+    fn tell(&mut self) -> bool {
+        while let Some(event) = self.untold.pop() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.untold.push(event);
+                    break;
+                }
+                Err(TrySendError::Closed(_)) => return false,
+            }
+        }
+        true
+    }
+
+    fn give_up(&mut self, reason: String) {
+        tracing::error!(reason, "the ROS bridge gives up");
+        self.untold = vec![BridgeEvent::Failed { reason }];
+        while !self.shared.stop.load(Ordering::SeqCst) && self.tell() && !self.untold.is_empty() {
+            std::thread::sleep(RETRY);
+        }
+    }
+}
+
+/// How often the thread looks up without being woken. Everything wakes it; this is for the case that a wake-up fails.
+const LOOK_UP: Duration = Duration::from_secs(1);
+/// Pause before something that was refused is tried again.
+const RETRY: Duration = Duration::from_millis(20);

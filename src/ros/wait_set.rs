@@ -1,0 +1,120 @@
+//! A wait set that is kept between turns.
+
+use std::{sync::Arc, time::Duration};
+
+use r2r_rcl as ffi;
+
+use super::{
+    error::RosError,
+    rcl::{self, Context, GuardCondition, Handle, Node},
+    reader::Reader,
+};
+
+/// What one thread waits for. Its guard conditions are its own: no other wait set may hold them.
+pub(super) struct WaitSet {
+    handle: Handle<ffi::rcl_wait_set_t>,
+    wake: Arc<GuardCondition>,
+    graph_of: Option<Arc<Node>>,
+    subscriptions: usize,
+    _context: Arc<Context>,
+}
+
+/// Why a wait ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Ready {
+    /// Positions of the readers that have samples.
+    pub(super) readers: Vec<usize>,
+    /// The graph has changed.
+    pub(super) graph: bool,
+}
+
+impl WaitSet {
+    /// A wait set that `wake` can end, as can changes of the graph if a node is given.
+    pub(super) fn create(
+        context: &Arc<Context>,
+        wake: Arc<GuardCondition>,
+        graph_of: Option<Arc<Node>>,
+    ) -> Result<WaitSet, RosError> {
+        let guards = 1 + usize::from(graph_of.is_some());
+        // SAFETY: the wait set is zero-initialised, stays at its address and keeps its context alive.
+        let handle = unsafe {
+            let handle = Handle::new(ffi::rcl_get_zero_initialized_wait_set());
+            rcl::check(
+                ffi::rcl_wait_set_init(handle.as_ptr(), 0, guards, 0, 0, 0, 0, context.as_ptr(), rcl::allocator()),
+                || "create a wait set".to_owned(),
+            )?;
+            handle
+        };
+        Ok(WaitSet { handle, wake, graph_of, subscriptions: 0, _context: context.clone() })
+    }
+
+    /// Waits until one of `readers` has a sample, the graph changes, somebody wakes the thread, or `timeout` is over.
+    pub(super) fn wait(
+        &mut self,
+        readers: &[Arc<Reader>],
+        timeout: Duration,
+        ready: &mut Ready,
+    ) -> Result<(), RosError> {
+        ready.readers.clear();
+        ready.graph = false;
+        self.fill(readers)?;
+        let timeout = i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX);
+        // SAFETY: the wait set belongs to this thread alone (`&mut self`), and what it holds is kept alive by `readers`,
+        // `wake` and `graph_of`.
+        let code = unsafe { ffi::rcl_wait(self.handle.as_ptr(), timeout) };
+        if code == ffi::RCL_RET_TIMEOUT as ffi::rcl_ret_t {
+            // SAFETY: forgets the error state of this thread.
+            unsafe { ffi::rcutils_reset_error() };
+            return Ok(());
+        }
+        rcl::check(code, || "wait for ROS".to_owned())?;
+        // SAFETY: after a wait, the arrays hold as many entries as were added, those that are not ready being null.
+        unsafe {
+            let set = &*self.handle.as_ptr();
+            ready.readers.extend((0..readers.len()).filter(|&index| !(*set.subscriptions.add(index)).is_null()));
+            ready.graph = self.graph_of.is_some() && !(*set.guard_conditions.add(1)).is_null();
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, readers: &[Arc<Reader>]) -> Result<(), RosError> {
+        let set = self.handle.as_ptr();
+        // Resizing allocates, so it is only done when the readers have changed; clearing sets pointers to null.
+        // SAFETY: the wait set is valid and this thread's own; everything added outlives the wait (see `wait`).
+        unsafe {
+            if readers.len() != self.subscriptions {
+                let guards = 1 + usize::from(self.graph_of.is_some());
+                rcl::check(ffi::rcl_wait_set_resize(set, readers.len(), guards, 0, 0, 0, 0), || {
+                    format!("resize a wait set to {} subscriptions", readers.len())
+                })?;
+                self.subscriptions = readers.len();
+            }
+            rcl::check(ffi::rcl_wait_set_clear(set), || "clear a wait set".to_owned())?;
+            rcl::check(ffi::rcl_wait_set_add_guard_condition(set, self.wake.as_ptr(), std::ptr::null_mut()), || {
+                "wait for a guard condition".to_owned()
+            })?;
+            if let Some(node) = &self.graph_of {
+                rcl::check(
+                    ffi::rcl_wait_set_add_guard_condition(set, node.graph_guard(), std::ptr::null_mut()),
+                    || "wait for changes of the graph".to_owned(),
+                )?;
+            }
+            for reader in readers {
+                rcl::check(ffi::rcl_wait_set_add_subscription(set, reader.as_ptr(), std::ptr::null_mut()), || {
+                    format!("wait for samples of {}", reader.topic)
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for WaitSet {
+    fn drop(&mut self) {
+        // SAFETY: nobody waits, since the wait set is owned here.
+        let code = unsafe { ffi::rcl_wait_set_fini(self.handle.as_ptr()) };
+        if code != ffi::RCL_RET_OK as ffi::rcl_ret_t {
+            tracing::warn!(reason = rcl::last_error(code), "a wait set did not end cleanly");
+        }
+    }
+}

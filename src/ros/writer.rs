@@ -1,0 +1,74 @@
+//! A publisher of serialized samples of a type known only at run time.
+
+use std::sync::Arc;
+
+use r2r_rcl as ffi;
+
+use super::{
+    error::RosError,
+    qos,
+    rcl::{self, Handle, Node},
+    types::TypeSupport,
+};
+use crate::model::TopicInfo;
+
+/// Length of the encapsulation header that begins every serialized sample [bytes] (RTPS 2.3, 10.2).
+const ENCAPSULATION: usize = 4;
+
+/// A publisher of our own.
+pub(super) struct Writer {
+    topic: String,
+    publisher: Handle<ffi::rcl_publisher_t>,
+    node: Arc<Node>,
+}
+
+impl Writer {
+    pub(super) fn create(node: &Arc<Node>, topic: &TopicInfo) -> Result<Writer, RosError> {
+        let types = TypeSupport::load(&topic.type_name)?;
+        let name = rcl::c_string("topic", &topic.name)?;
+        let _guard = node.endpoints.lock();
+        // SAFETY: node, type support and name are valid; the publisher is zero-initialised, stays at its address and
+        // keeps its node alive.
+        let publisher = unsafe {
+            let mut options = ffi::rcl_publisher_get_default_options();
+            options.qos = qos::writer_profile(options.qos, &topic.qos);
+            let publisher = Handle::new(ffi::rcl_get_zero_initialized_publisher());
+            rcl::check(
+                ffi::rcl_publisher_init(publisher.as_ptr(), node.as_ptr(), types.as_ptr(), name.as_ptr(), &options),
+                || format!("publish {} as {}", topic.name, topic.type_name),
+            )?;
+            publisher
+        };
+        Ok(Writer { topic: topic.name.clone(), publisher, node: node.clone() })
+    }
+
+    /// Publishes `payload` as it is.
+    pub(super) fn publish(&self, payload: &[u8]) -> Result<(), RosError> {
+        if payload.len() < ENCAPSULATION {
+            return Err(RosError::PayloadTooShort { topic: self.topic.clone(), length: payload.len() });
+        }
+        let message = ffi::rcl_serialized_message_t {
+            // The middleware only reads from it.
+            buffer: payload.as_ptr().cast_mut(),
+            buffer_length: payload.len(),
+            buffer_capacity: payload.len(),
+            allocator: rcl::allocator(),
+        };
+        // SAFETY: the publisher is valid; the message is valid for the call and is not kept beyond it. Publishing is
+        // allowed from several threads at a time as long as each has its own message.
+        let code =
+            unsafe { ffi::rcl_publish_serialized_message(self.publisher.as_ptr(), &message, std::ptr::null_mut()) };
+        rcl::check(code, || format!("publish on {}", self.topic))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _guard = self.node.endpoints.lock();
+        // SAFETY: the last owner lets go, so nobody publishes; its node is still alive.
+        let code = unsafe { ffi::rcl_publisher_fini(self.publisher.as_ptr(), self.node.as_ptr()) };
+        if code != ffi::RCL_RET_OK as ffi::rcl_ret_t {
+            tracing::warn!(topic = self.topic, reason = rcl::last_error(code), "a publisher did not end cleanly");
+        }
+    }
+}
