@@ -20,9 +20,9 @@ ARGUMENTS = {
     "port": ("7420", "TCP port of the exchange"),
     "database": ("", "SQLite file of the registry; empty: the node's default"),
     "export_directory": ("", "folder for CSV exports; empty: the node's default"),
-    "robot_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "robot.rules.yaml"]),
+    "robot_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "demo_robot_rules.yaml"]),
                     "rules of the robots"),
-    "operator_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "operator.rules.yaml"]),
+    "operator_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "demo_operator_rules.yaml"]),
                        "rules of the operator"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
 }
@@ -75,8 +75,8 @@ def launch_setup(context):
                 "robot",
                 domain,
                 {
-                    "client_id": text(robot_id),
-                    "display_name": text(f"Robot {index}"),
+                    "id": text(robot_id),
+                    "name": text(f"Robot {index}"),
                     "server": text(line),
                     "rules": text(argument["robot_rules"]),
                 },
@@ -87,8 +87,8 @@ def launch_setup(context):
             "operator",
             operator_domain,
             {
-                "client_id": text("operator"),
-                "display_name": text("Operator"),
+                "id": text("operator"),
+                "name": text("Operator"),
                 "server": text(line),
                 "rules": text(argument["operator_rules"]),
             },
