@@ -7,7 +7,7 @@
 # cargo: they stay the same, to the letter, whatever is sourced when, and r2r (minutes) is compiled again only if an
 # interface or the ROS installation changed.
 
-find_program(SWITCHBOARD_CARGO cargo HINTS $ENV{CARGO_HOME}/bin $ENV{HOME}/.cargo/bin)
+find_program(SWITCHBOARD_CARGO cargo PATHS $ENV{HOME}/.cargo/bin)
 if(NOT SWITCHBOARD_CARGO)
   message(FATAL_ERROR "cargo was not found. Install Rust (https://rustup.rs), or build only the interfaces: "
     "colcon build --packages-select switchboard --cmake-args -DSWITCHBOARD_PROGRAMS=OFF")
