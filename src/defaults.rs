@@ -32,6 +32,10 @@ pub const NAME_MAX: usize = 256;
 pub const PATTERN_ALTERNATIVES_MAX: usize = 16;
 /// Largest rules file [bytes]: [`INTERESTS_MAX`] rules of each sort with comments fit.
 pub const RULES_FILE_MAX: u64 = 256 * 1024;
+/// Lowest rate that a rule can ask for, in Hz: the wire counts in thousandths, and 0 there means no limit.
+pub const RATE_MIN: f64 = 0.001;
+/// Highest rate that a rule can ask for, in Hz. More is no limit on anything that ROS carries.
+pub const RATE_MAX: f64 = 1_000_000.0;
 /// YAML nodes that the aliases of a rules file may stand for: each rule may reuse a few, and a bomb of aliases ends early.
 pub const RULES_FILE_ALIASES_MAX: usize = 10_000;
 /// Longest reason in a goodbye or refusal [bytes]: a few sentences.
@@ -73,7 +77,7 @@ pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 pub const CLIENTS_MAX: usize = 1_000;
 /// Connections that have not logged in yet, at once. Everything a stranger can make the server hold is this many login
 /// frames.
-pub const PENDING_LOGINS_MAX: usize = 128;
+pub const PENDING_LOGINS_MAX: usize = 512;
 /// Channels that one client may offer.
 pub const CHANNELS_MAX: usize = 1_024;
 /// Patterns that one client may have as interests.

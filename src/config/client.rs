@@ -14,9 +14,9 @@ use crate::{defaults, ids::ClientId, model::ClientKind, routes::rules::Rules};
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawClient {
     /// Unique name on the exchange.
-    pub id: String,
+    pub client_id: String,
     /// Name shown to people.
-    pub name: String,
+    pub display_name: String,
     /// `operator` or `observer`; robots have no such parameter.
     pub kind: String,
     /// Where the exchange is.
@@ -33,8 +33,8 @@ impl Default for RawClient {
     /// What the parameters are declared with, so that `ros2 param get` shows the values in force where that is possible.
     fn default() -> Self {
         RawClient {
-            id: String::new(),
-            name: String::new(),
+            client_id: String::new(),
+            display_name: String::new(),
             kind: String::new(),
             server: ServerAddress::default().to_string(),
             rules: String::new(),
@@ -94,7 +94,9 @@ impl ClientConfig {
     ) -> Result<Self, ConfigError> {
         let mut remarks = Vec::new();
         let id = id(kind, flags, raw, environment, &mut remarks)?;
-        let name = Given::choose("name", ("--name", flags.name.clone()), non_empty(&raw.name), || id.to_string());
+        let name = Given::choose("display_name", ("--name", flags.name.clone()), non_empty(&raw.display_name), || {
+            id.to_string()
+        });
         let (ping_period, keep_alive_timeout) = values::keep_alive(raw.ping_period, raw.keep_alive_timeout)?;
         let (rules, rules_origin) = rules(kind, flags, raw, environment, &mut remarks)?;
         Ok(ClientConfig {
@@ -201,7 +203,7 @@ fn id(
     environment: &Environment,
     remarks: &mut Vec<String>,
 ) -> Result<ClientId, ConfigError> {
-    let given = Given::choose("id", ("--id", flags.id.clone()), non_empty(&raw.id), || {
+    let given = Given::choose("client_id", ("--id", flags.id.clone()), non_empty(&raw.client_id), || {
         let chosen = id_from_host_name(&environment.host_name, kind);
         remarks.push(format!(
             "no id was given: this {kind} is called {chosen:?} after the host name {:?}; give an id to call it otherwise",
@@ -338,8 +340,8 @@ mod tests {
     #[test]
     fn flags_win_over_parameters() {
         let config = operator_with(|flags, raw| {
-            raw.id = "parameter".to_owned();
-            raw.name = "Parameter".to_owned();
+            raw.client_id = "parameter".to_owned();
+            raw.display_name = "Parameter".to_owned();
             raw.kind = "operator".to_owned();
             raw.server = "parameter:1".to_owned();
             flags.client.id = Some("alice".to_owned());
@@ -389,19 +391,19 @@ mod tests {
         let cases: [(Change, String); 15] = [
             (
                 |flags, _| flags.client.id = Some("r 1".to_owned()),
-                r#"id: client id "r 1" has a character that ROS names do not allow; use a letter followed by letters, digits or single underscores, at most 64 characters, such as "r1" (from the flag --id)"#.to_owned(),
+                r#"client_id: client id "r 1" has a character that ROS names do not allow; use a letter followed by letters, digits or single underscores, at most 64 characters, such as "r1" (from the flag --id)"#.to_owned(),
             ),
             (
-                |_, raw| raw.id = "1r".to_owned(),
-                r#"id: client id "1r" does not start with a letter; use a letter followed by letters, digits or single underscores, at most 64 characters, such as "r1" (from the parameter id)"#.to_owned(),
+                |_, raw| raw.client_id = "1r".to_owned(),
+                r#"client_id: client id "1r" does not start with a letter; use a letter followed by letters, digits or single underscores, at most 64 characters, such as "r1" (from the parameter client_id)"#.to_owned(),
             ),
             (
-                |_, raw| raw.name = "x".repeat(300),
-                "name: the text has 300 bytes; use at most 256 (from the parameter name)".to_owned(),
+                |_, raw| raw.display_name = "x".repeat(300),
+                "display_name: the text has 300 bytes; use at most 256 (from the parameter display_name)".to_owned(),
             ),
             (
                 |flags, _| flags.client.name = Some("a\nb".to_owned()),
-                r#"name: "a\nb" has a control character such as a line break; use printable characters (from the flag --name)"#.to_owned(),
+                r#"display_name: "a\nb" has a control character such as a line break; use printable characters (from the flag --name)"#.to_owned(),
             ),
             (
                 |flags, _| flags.kind = Some(ClientKind::Robot),

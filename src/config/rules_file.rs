@@ -122,7 +122,13 @@ pub fn parse(file: &str, text: &str) -> Result<Rules, RulesFileError> {
             }
             "want" => {
                 for rule in section.rules(&["topic", "type", "rate"], "name on the exchange, such as /*/odom")? {
-                    rules.want.push(want(&section, rule)?);
+                    match rule {
+                        Rule::Never(topic) => rules.never_want.push(topic),
+                        Rule::Allow { topic, type_name, rate: max_rate, line } => {
+                            check_exchange_name(&topic, &Node { line, ..section.clone() })?;
+                            rules.want.push(WantRule { topic, type_name, max_rate });
+                        }
+                    }
                 }
             }
             "accept" => {
@@ -136,23 +142,26 @@ pub fn parse(file: &str, text: &str) -> Result<Rules, RulesFileError> {
             _ => return Err(section.wrong("unknown section; use offer, want and accept")),
         }
     }
+    let interests = rules.want.len() + rules.accept.len();
+    if interests > defaults::INTERESTS_MAX {
+        return Err(root.wrong(format!(
+            "{interests} rules in want and accept together are too many for the exchange; use at most {}, with wildcards",
+            defaults::INTERESTS_MAX
+        )));
+    }
     Ok(rules)
 }
 
-fn want(section: &Node<'_>, rule: Rule) -> Result<WantRule, RulesFileError> {
-    let Rule::Allow { topic, type_name, rate, line } = rule else {
-        // The exchange sends what matches; it is not told what to leave out.
-        return Err(section.wrong("\"never\" has no meaning here; want only what is needed, pattern by pattern"));
-    };
+/// Names on the exchange have at least two segments, and a pattern of one would silently match nothing.
+fn check_exchange_name(topic: &Pattern, rule: &Node<'_>) -> Result<(), RulesFileError> {
     let inside = topic.as_str().trim_start_matches('/');
-    if !inside.contains('/') && inside != "**" {
-        let at_rule = Node { line, ..section.clone() };
-        return Err(at_rule.wrong(format!(
-            "\"{topic}\" is a name of one segment, and names on the exchange have the client's id in front; \
-             use \"/*{topic}\" for all clients or \"/r1{topic}\" for one"
-        )));
+    if inside.contains('/') || inside == "**" {
+        return Ok(());
     }
-    Ok(WantRule { topic, type_name, max_rate: rate })
+    Err(rule.wrong(format!(
+        "\"{topic}\" is a name of one segment, and names on the exchange have the client's id in front; \
+         use \"/*{topic}\" for all clients or \"/r1{topic}\" for one"
+    )))
 }
 
 fn not_yaml(file: &str, error: &serde_saphyr::Error) -> RulesFileError {
@@ -298,10 +307,12 @@ impl<'a> Node<'a> {
 
     fn rate(&self) -> Result<f64, RulesFileError> {
         match self.value {
-            Value::Number(rate) if rate.is_finite() && *rate > 0.0 => Ok(*rate),
+            Value::Number(rate) if (defaults::RATE_MIN..=defaults::RATE_MAX).contains(rate) => Ok(*rate),
             other => Err(self.wrong(format!(
-                "{} is not a rate; use messages per second above 0, or leave it out for every message",
-                other.sort()
+                "{} is not a rate; use {} to {} messages per second, or leave it out for every message",
+                other.sort(),
+                defaults::RATE_MIN,
+                defaults::RATE_MAX
             ))),
         }
     }
@@ -429,6 +440,7 @@ want:
   - topic: /*/odom
     rate: 1e1
   - /**
+  - never: /*/map
 accept:
   - topic: /cmd_vel
     type: '*/msg/Twist'
@@ -454,6 +466,7 @@ accept:
                     WantRule { topic: pattern("/*/odom"), type_name: None, max_rate: Some(10.0) },
                     WantRule { topic: pattern("/**"), type_name: None, max_rate: None },
                 ],
+                never_want: vec![pattern("/*/map")],
                 accept: vec![
                     AcceptRule { topic: pattern("/cmd_vel"), type_name: Some(pattern("*/msg/Twist")) },
                     AcceptRule { topic: pattern("/goal"), type_name: None },
@@ -514,19 +527,19 @@ accept:
             ),
             (
                 "offer:\n  - topic: /odom\n    rate: 0\n",
-                "rules.yaml:3: offer[0].rate: 0 is not a rate; use messages per second above 0, or leave it out for every message",
+                "rules.yaml:3: offer[0].rate: 0 is not a rate; use 0.001 to 1000000 messages per second, or leave it out for every message",
             ),
             (
                 "want:\n  - topic: /*/odom\n    rate: fast\n",
-                r#"rules.yaml:3: want[0].rate: "fast" is not a rate; use messages per second above 0, or leave it out for every message"#,
+                r#"rules.yaml:3: want[0].rate: "fast" is not a rate; use 0.001 to 1000000 messages per second, or leave it out for every message"#,
             ),
             (
                 "offer:\n  - never: /a\n    topic: /b\n",
                 r#"rules.yaml:2: offer[0].never: "never" stands alone in its rule; write the other keys as a rule of their own"#,
             ),
             (
-                "want:\n  - never: /r1/a\n",
-                r#"rules.yaml:1: want: "never" has no meaning here; want only what is needed, pattern by pattern"#,
+                "offer:\n  - topic: /odom\n    rate: 0.0001\n",
+                "rules.yaml:3: offer[0].rate: 0.0001 is not a rate; use 0.001 to 1000000 messages per second, or leave it out for every message",
             ),
             (
                 "want:\n  - /r1/odom\n  - /odom\n",
@@ -559,6 +572,11 @@ accept:
     fn too_many_rules_are_refused() {
         let text = format!("offer:\n{}", "  - /a\n".repeat(defaults::INTERESTS_MAX + 1));
         assert_eq!(fault(&text), "rules.yaml:1: offer: 257 rules are too many; use at most 256, with wildcards");
+        let text = format!("want:\n{}accept:\n{}", "  - /*/a\n".repeat(200), "  - /a\n".repeat(100));
+        assert_eq!(
+            fault(&text),
+            "rules.yaml:1: 300 rules in want and accept together are too many for the exchange; use at most 256, with wildcards"
+        );
     }
 
     #[test]

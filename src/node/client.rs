@@ -38,7 +38,7 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
     let (line_sender, mut line_events) = mpsc::channel(defaults::INBOUND_QUEUE);
     let dialler = Dialler::start(dial(&config), line_sender);
     let mut client = Client {
-        routes: Routes::new(config.id.clone(), config.rules.clone()),
+        routes: Routes::new(config.id.clone(), config.kind, config.rules.clone()),
         line: Line::new(&config),
         bridge,
         node,

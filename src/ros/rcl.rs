@@ -214,8 +214,7 @@ impl Node {
         // alive.
         let handle = unsafe {
             let mut options = ffi::rcl_node_get_default_options();
-            // Remappings are meant for the typed node; a bridge that was renamed to it would be a second node of its name.
-            options.use_global_arguments = false;
+            // Logs go to the typed node's /rosout.
             options.enable_rosout = false;
             let handle = Handle::new(ffi::rcl_get_zero_initialized_node());
             check(

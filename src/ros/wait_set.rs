@@ -65,9 +65,10 @@ impl WaitSet {
         if code == ffi::RCL_RET_TIMEOUT as ffi::rcl_ret_t {
             // SAFETY: forgets the error state of this thread.
             unsafe { ffi::rcutils_reset_error() };
-            return Ok(());
+        } else {
+            rcl::check(code, || "wait for ROS".to_owned())?;
         }
-        rcl::check(code, || "wait for ROS".to_owned())?;
+        // Also after a timeout: a trigger that came at the very end was taken back by the middleware, and shows only here.
         // SAFETY: after a wait, the arrays hold as many entries as were added, those that are not ready being null.
         unsafe {
             let set = &*self.handle.as_ptr();

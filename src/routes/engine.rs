@@ -7,7 +7,7 @@ use super::{Endpoint, LocalGraph, LocalTopic, Rules};
 use crate::{
     defaults,
     ids::{ChannelId, ClientId, FeedId, ReaderId, WriterId},
-    model::{Durability, Qos, Reliability, TopicInfo},
+    model::{ClientKind, Durability, Qos, Reliability, TopicInfo},
     outbox::Class,
     pace::{Pace, lower_limit, millihertz},
     time::Mono,
@@ -43,6 +43,8 @@ pub enum RouteCommand {
 #[derive(Debug)]
 pub struct Routes {
     me: ClientId,
+    /// Whether nothing is ever offered or commanded.
+    only_looks: bool,
     rules: Rules,
     graph: LocalGraph,
     clients: BTreeSet<ClientId>,
@@ -88,8 +90,9 @@ struct FeedState {
 
 impl Routes {
     /// The routes of `me`, not connected, with an empty graph.
-    pub fn new(me: ClientId, rules: Rules) -> Self {
+    pub fn new(me: ClientId, kind: ClientKind, rules: Rules) -> Self {
         Routes {
+            only_looks: kind == ClientKind::Observer,
             clients: BTreeSet::from([me.clone()]),
             me,
             rules,
@@ -338,6 +341,9 @@ impl Routes {
     fn wanted_offers(&mut self) -> BTreeMap<OfferKey, (TopicInfo, Option<f64>)> {
         let mut wanted = BTreeMap::new();
         let mut warnings = Vec::new();
+        if self.only_looks {
+            return wanted;
+        }
         for topic in &self.graph.topics {
             for info in topics_published_by_others(topic) {
                 let rule = self.rules.offers(&info.name, &info.type_name);

@@ -4,6 +4,8 @@ mod engine;
 pub mod graph;
 pub mod pattern;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 
 pub use engine::{RouteCommand, Routes};
 pub use graph::{Endpoint, Gid, LocalGraph, LocalTopic};

@@ -46,6 +46,8 @@ pub struct Rules {
     pub never_offer: Vec<Pattern>,
     /// What is brought in from others; the first match wins.
     pub want: Vec<WantRule>,
+    /// What is never brought in, whatever `want` says.
+    pub never_want: Vec<Pattern>,
     /// What others may publish into the local graph; the first match wins.
     pub accept: Vec<AcceptRule>,
     /// What they may never publish to, whatever `accept` says.
@@ -63,6 +65,9 @@ impl Rules {
 
     /// The rule under which the topic that others know as `exchange_name` is wanted, if it is.
     pub fn wants(&self, exchange_name: &str, type_name: &str) -> Option<&WantRule> {
+        if self.never_want.iter().any(|never| never.matches(exchange_name)) {
+            return None;
+        }
         self.want.iter().find(|rule| covers(&rule.topic, rule.type_name.as_ref(), exchange_name, type_name))
     }
 
@@ -109,17 +114,20 @@ mod tests {
     }
 
     #[test]
-    fn never_wins_over_every_offer_and_acceptance() {
+    fn never_wins_over_every_other_rule() {
         let rules = Rules {
             offer: vec![offer("/map", None, None), offer("/**", None, None)],
             never_offer: vec![pattern("/{map,secret/**}")],
+            want: vec![WantRule { topic: pattern("/**"), type_name: None, max_rate: None }],
+            never_want: vec![pattern("/*/map")],
             accept: vec![AcceptRule { topic: pattern("/**"), type_name: None }],
             never_accept: vec![pattern("/odom")],
-            ..Rules::default()
         };
         assert!(rules.offers("/map", "nav_msgs/msg/OccupancyGrid").is_none());
         assert!(rules.offers("/secret/key", "std_msgs/msg/String").is_none());
         assert!(rules.offers("/odom", "nav_msgs/msg/Odometry").is_some());
+        assert!(rules.wants("/r1/map", "nav_msgs/msg/OccupancyGrid").is_none());
+        assert!(rules.wants("/r1/odom", "nav_msgs/msg/Odometry").is_some());
         assert!(rules.accepts("/odom", "nav_msgs/msg/Odometry").is_none());
         assert!(rules.accepts("/cmd_vel", "geometry_msgs/msg/Twist").is_some());
     }
