@@ -94,7 +94,7 @@ test_pure() { without_ros cargo test --locked --no-default-features; }
 test_ros() {
     needs build
     use_package
-    cargo_with_ros test --locked --release --lib
+    cargo_with_ros test --locked --release --lib --tests
 }
 
 test_end_to_end() {
