@@ -129,6 +129,10 @@ pub const TAKES_PER_TURN: usize = 32;
 /// Failures of the middleware in a row after which a reader, or the bridge, is given up instead of asked for ever.
 pub const ROS_FAILURES_MAX: u32 = 100;
 
+/// How long an administrator's request may take: an export of a full event log takes seconds.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Requests of administrators that may wait for their answers at once; more are refused.
+pub const ADMIN_PENDING_MAX: usize = 64;
 /// Depth of a writer or reader whose publishers do not tell theirs.
 pub const UNKNOWN_DEPTH: u32 = 10;
 /// Largest depth of a route: the sum of its publishers' depths is cut here, so that a hundred publishers do not make a

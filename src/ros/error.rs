@@ -64,4 +64,13 @@ pub enum RosError {
     /// A node, service or topic did not answer in time.
     #[error("{0}")]
     Timeout(String),
+    /// A ROS parameter has a value of the wrong type.
+    #[error("a ROS parameter is not valid: {0}")]
+    Parameter(String),
+    /// A message that does not mean anything to this version.
+    #[error("a message cannot be understood: {0}")]
+    Message(String),
+    /// Nodes need a tokio runtime for their services.
+    #[error("a ROS node has to be started inside a tokio runtime")]
+    NoRuntime,
 }

@@ -5,22 +5,36 @@
 //! drops messages silently and hears its own publications. The *typed nodes* speak our own interfaces through r2r:
 //! services, parameters, status, diagnostics and markers.
 
+mod admin_client;
 mod bridge;
+mod client_node;
+mod convert;
+mod diagnostics;
 mod error;
 mod graph;
 mod graph_watch;
+mod markers;
 mod ownership;
+mod parameters;
 mod pump;
 mod qos;
 mod rcl;
 mod reader;
 mod room;
 mod sequences;
+mod server_node;
+mod services;
+mod typed_node;
 mod types;
 mod wait_set;
 mod writer;
 
+pub use admin_client::{AdminClient, AskError};
 pub use bridge::{Bridge, BridgeEvent, BridgeOptions, ReaderCounters, Sample};
+pub use client_node::ClientNode;
 pub use error::RosError;
+pub use parameters::{ClientParameters, ServerParameters};
 pub use rcl::{distro, rmw_implementation};
+pub use server_node::{AdminQuery, ServerNode};
+pub use typed_node::NodeOptions;
 pub use types::installed_type_hash;

@@ -1,0 +1,216 @@
+//! `/diagnostics` as rqt_robot_monitor and diagnostic_aggregator read it: one entry for the exchange, one per client.
+
+use std::collections::HashMap;
+
+use r2r::diagnostic_msgs::msg::{DiagnosticArray, DiagnosticStatus, KeyValue};
+
+use super::convert;
+use crate::{
+    ids::ClientId,
+    status::{ClientState, ClientStatus, LineStatus, ServerStatus},
+    time::Wall,
+};
+
+/// What earlier diagnostics said, to tell what is getting worse from what once was.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    dropped: HashMap<ClientId, u64>,
+    line_dropped: u64,
+}
+
+/// Diagnostics of the exchange. `node` is the name of its node, `wanted_open` whether the port should be open: closed on
+/// request is a warning, closed otherwise an error.
+pub(super) fn of_exchange(
+    node: &str,
+    status: &ServerStatus,
+    wanted_open: bool,
+    memory: &mut Memory,
+) -> DiagnosticArray {
+    let mut entries = Vec::with_capacity(status.clients.len() + 1);
+    entries.push(exchange(node, status, wanted_open));
+    entries.extend(status.clients.iter().map(|c| client(node, c, status.stamp, memory.dropped.get(&c.id).copied())));
+    memory.dropped = status.clients.iter().map(|c| (c.id.clone(), c.traffic.messages_dropped)).collect();
+    DiagnosticArray { header: convert::header(status.stamp), status: entries }
+}
+
+/// Diagnostics of a client's own line.
+pub(super) fn of_line(node: &str, line: &LineStatus, memory: &mut Memory) -> DiagnosticArray {
+    let dropping = line.messages_dropped.saturating_sub(memory.line_dropped);
+    memory.line_dropped = line.messages_dropped;
+    let (level, message) = match (line.connected, dropping) {
+        (false, _) => (Level::Error, format!("not connected to {}: {}", line.server, line.reason)),
+        (true, 0) => (Level::Ok, format!("connected to {}", line.server)),
+        (true, n) => (Level::Warn, format!("connected to {}, {n} messages dropped just now", line.server)),
+    };
+    let values = vec![
+        value("id", line.id.as_str()),
+        value("server", &line.server),
+        value("attempts", line.attempts),
+        value("since [s]", age(line.since, line.stamp)),
+        value("round trip [ms]", milliseconds(convert::seconds(line.round_trip))),
+        value("clock offset [ms]", milliseconds(convert::offset_seconds(line.clock_offset))),
+        value("messages dropped", line.messages_dropped),
+    ];
+    DiagnosticArray {
+        header: convert::header(line.stamp),
+        status: vec![entry(level, format!("{node}: line"), message, line.id.as_str(), values)],
+    }
+}
+
+fn exchange(node: &str, status: &ServerStatus, wanted_open: bool) -> DiagnosticStatus {
+    let on = status.clients.iter().filter(|client| client.state != ClientState::Off).count();
+    let (level, message) = match (status.endpoint, wanted_open) {
+        (Some(endpoint), _) => {
+            (Level::Ok, format!("open on {endpoint}, {on} of {} clients connected", status.clients.len()))
+        }
+        (None, false) => (Level::Warn, format!("closed: {}", status.closed_reason)),
+        (None, true) => (Level::Error, format!("closed, but should be open: {}", status.closed_reason)),
+    };
+    let values = vec![
+        value("address", status.endpoint.map(|endpoint| endpoint.to_string()).unwrap_or_default()),
+        value("clients connected", on),
+        value("clients known", status.clients.len()),
+        value("connections refused", status.refused),
+        value("log lines suppressed", status.suppressed),
+    ];
+    entry(level, format!("{node}: exchange"), message, "switchboard", values)
+}
+
+fn client(node: &str, client: &ClientStatus, stamp: Wall, dropped_before: Option<u64>) -> DiagnosticStatus {
+    // A new session counts from zero again, and a client that is seen for the first time has no history.
+    let dropping = dropped_before.map_or(0, |before| client.traffic.messages_dropped.saturating_sub(before));
+    let state = client.state.as_str();
+    let (level, message) = match (client.state, &client.peer, dropping) {
+        (ClientState::Off, _, _) => (Level::Stale, format!("OFF: {}", client.reason)),
+        (_, _, n) if n > 0 => (Level::Warn, format!("{state}, line too slow: {n} messages dropped just now")),
+        (_, Some(peer), _) => (Level::Ok, format!("{state} with {peer}")),
+        _ => (Level::Ok, state.to_owned()),
+    };
+    let values = vec![
+        value("name", &client.name),
+        value("kind", client.kind),
+        value("address", client.address),
+        value("host name", &client.host_name),
+        value("software version", &client.software_version),
+        value("ROS distribution", &client.ros_distro),
+        value("connected for [s]", client.connected_since.map(|since| age(since, stamp)).unwrap_or_default()),
+        value("last seen [s ago]", age(client.last_seen, stamp)),
+        value("round trip [ms]", milliseconds(convert::seconds(client.round_trip))),
+        value("clock offset [ms]", milliseconds(convert::offset_seconds(client.clock_offset))),
+        value("messages in", client.traffic.messages_in),
+        value("messages out", client.traffic.messages_out),
+        value("messages dropped", client.traffic.messages_dropped),
+        value("bytes in", client.traffic.bytes_in),
+        value("bytes out", client.traffic.bytes_out),
+    ];
+    entry(level, format!("{node}: client {}", client.id), message, client.id.as_str(), values)
+}
+
+#[derive(Clone, Copy)]
+enum Level {
+    Ok,
+    Warn,
+    Error,
+    Stale,
+}
+
+fn entry(level: Level, name: String, message: String, hardware_id: &str, values: Vec<KeyValue>) -> DiagnosticStatus {
+    DiagnosticStatus {
+        level: match level {
+            Level::Ok => DiagnosticStatus::OK as u8,
+            Level::Warn => DiagnosticStatus::WARN as u8,
+            Level::Error => DiagnosticStatus::ERROR as u8,
+            Level::Stale => DiagnosticStatus::STALE as u8,
+        },
+        name: convert::text(&name),
+        message: convert::text(&message),
+        hardware_id: convert::text(hardware_id),
+        values,
+    }
+}
+
+fn value(key: &str, value: impl std::fmt::Display) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: convert::text(&value.to_string()) }
+}
+
+fn age(since: Wall, now: Wall) -> String {
+    format!("{:.1}", now.nanos_since(since) as f64 * 1e-9)
+}
+
+fn milliseconds(seconds: f64) -> String {
+    if seconds.is_nan() { "not measured".to_owned() } else { format!("{:.3}", seconds * 1e3) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::convert::tests::{a_client, a_server},
+        *,
+    };
+
+    fn levels(array: &DiagnosticArray) -> Vec<(&str, u8)> {
+        array.status.iter().map(|status| (status.name.as_str(), status.level)).collect()
+    }
+
+    const OK: u8 = DiagnosticStatus::OK as u8;
+    const WARN: u8 = DiagnosticStatus::WARN as u8;
+    const ERROR: u8 = DiagnosticStatus::ERROR as u8;
+    const STALE: u8 = DiagnosticStatus::STALE as u8;
+
+    #[test]
+    fn one_entry_for_the_exchange_and_one_per_client() {
+        let status = a_server(vec![a_client("r1", ClientState::On), a_client("r2", ClientState::Off)]);
+        let array = of_exchange("switchboard", &status, true, &mut Memory::default());
+        assert_eq!(
+            levels(&array),
+            [("switchboard: exchange", OK), ("switchboard: client r1", OK), ("switchboard: client r2", STALE)]
+        );
+        assert_eq!(array.status[0].message, "open on 127.0.0.1:7420, 1 of 2 clients connected");
+        assert_eq!(array.status[2].message, "OFF: goodbye");
+        assert!(array.status.iter().all(|status| !status.hardware_id.is_empty() && !status.values.is_empty()));
+    }
+
+    #[test]
+    fn dropping_is_a_warning_while_it_lasts() {
+        let mut memory = Memory::default();
+        let mut status = a_server(vec![a_client("r1", ClientState::On)]);
+        let mut level = |status: &ServerStatus| of_exchange("n", status, true, &mut memory).status[1].level;
+        assert_eq!(level(&status), OK, "what was dropped before we looked is history");
+        status.clients[0].traffic.messages_dropped += 7;
+        assert_eq!(level(&status), WARN);
+        assert_eq!(level(&status), OK);
+        status.clients[0].traffic.messages_dropped = 0;
+        assert_eq!(level(&status), OK, "a new session");
+    }
+
+    #[test]
+    fn closed_on_request_is_a_warning_and_closed_otherwise_an_error() {
+        let status = ServerStatus { endpoint: None, closed_reason: "why".to_owned(), ..a_server(Vec::new()) };
+        let level = |wanted| of_exchange("n", &status, wanted, &mut Memory::default()).status[0].level;
+        assert_eq!((level(false), level(true)), (WARN, ERROR));
+    }
+
+    #[test]
+    fn a_line_is_fine_slow_or_down() {
+        let mut memory = Memory::default();
+        let mut line = LineStatus {
+            stamp: Wall(10_000_000_000),
+            id: ClientId::new("r1").unwrap(),
+            connected: true,
+            server: "host:7420".to_owned(),
+            since: Wall(0),
+            reason: String::new(),
+            attempts: 0,
+            round_trip: None,
+            clock_offset: None,
+            messages_dropped: 0,
+        };
+        let mut level = |line: &LineStatus| of_line("n", line, &mut memory).status[0].level;
+        assert_eq!(level(&line), OK);
+        line.messages_dropped = 1;
+        assert_eq!(level(&line), WARN);
+        assert_eq!(level(&line), OK);
+        line.connected = false;
+        assert_eq!(level(&line), ERROR);
+    }
+}
