@@ -75,8 +75,8 @@ def launch_setup(context):
                 "robot",
                 domain,
                 {
-                    "id": text(robot_id),
-                    "name": text(f"Robot {index}"),
+                    "client_id": text(robot_id),
+                    "display_name": text(f"Robot {index}"),
                     "server": text(line),
                     "rules": text(argument["robot_rules"]),
                 },
@@ -87,8 +87,8 @@ def launch_setup(context):
             "operator",
             operator_domain,
             {
-                "id": text("operator"),
-                "name": text("Operator"),
+                "client_id": text("operator"),
+                "display_name": text("Operator"),
                 "server": text(line),
                 "rules": text(argument["operator_rules"]),
             },

@@ -19,7 +19,7 @@ ARGUMENTS = {
     "respawn": ("true", "start the node again if it dies"),
 }
 # Argument of this file: parameter of the node.
-PARAMETERS = {"operator_id": "id", "display_name": "name", "kind": "kind", "server": "server",
+PARAMETERS = {"operator_id": "client_id", "display_name": "display_name", "kind": "kind", "server": "server",
               "rules": "rules"}
 
 

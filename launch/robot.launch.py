@@ -18,7 +18,7 @@ ARGUMENTS = {
     "respawn": ("true", "start the node again if it dies"),
 }
 # Argument of this file: parameter of the node.
-PARAMETERS = {"robot_id": "id", "display_name": "name", "server": "server", "rules": "rules"}
+PARAMETERS = {"robot_id": "client_id", "display_name": "display_name", "server": "server", "rules": "rules"}
 
 
 def launch_setup(context):
