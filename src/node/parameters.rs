@@ -44,8 +44,8 @@ pub(super) fn raw_server(parameters: ServerParameters) -> RawServer {
 pub(super) fn client_defaults(has_kind: bool) -> ClientParameters {
     let raw = RawClient::default();
     ClientParameters {
-        client_id: raw.id,
-        display_name: raw.name,
+        client_id: raw.client_id,
+        display_name: raw.display_name,
         kind: has_kind.then_some(raw.kind),
         server: raw.server,
         rules: raw.rules,
@@ -57,8 +57,8 @@ pub(super) fn client_defaults(has_kind: bool) -> ClientParameters {
 /// A client's parameters, for the configuration.
 pub(super) fn raw_client(parameters: ClientParameters) -> RawClient {
     RawClient {
-        id: parameters.client_id,
-        name: parameters.display_name,
+        client_id: parameters.client_id,
+        display_name: parameters.display_name,
         kind: parameters.kind.unwrap_or_default(),
         server: parameters.server,
         rules: parameters.rules,
