@@ -102,7 +102,7 @@ test_end_to_end() {
     [[ -d $ROOT/tests/e2e ]] || skip "there is no tests/e2e"
     use_package
     unlock
-    "$ROS_PYTHON" -m pytest -ra --durations=10 -p no:cacheprovider "$ROOT/tests/e2e" "$@"
+    timeout --foreground 30m "$ROS_PYTHON" -m pytest -ra --durations=10 -p no:cacheprovider "$ROOT/tests/e2e" "$@"
 }
 
 check_rust_tools() {
