@@ -8,4 +8,4 @@ mod parameters;
 #[cfg(feature = "ros")]
 pub mod server;
 #[cfg(feature = "ros")]
-mod signals;
+pub(crate) mod signals;
