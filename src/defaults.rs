@@ -86,6 +86,11 @@ pub const INTERESTS_MAX: usize = 256;
 /// no disk.
 pub const REFUSALS_LOGGED_PER_MINUTE: u32 = 60;
 
+/// Bytes of the last messages of one transient_local topic that are kept for late joiners; one message is always kept.
+pub const HISTORY_FEED_BYTES: usize = 4 * 1024 * 1024;
+/// The same of all topics together. Beyond it no more are kept, which is told in the log.
+pub const HISTORY_BYTES: usize = 256 * 1024 * 1024;
+
 // ---- queues ----
 
 /// Control frames waiting for one slow connection. More means that it does not read at all: it is disconnected.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    feeds::{CompiledInterests, DemandChange, Feeds},
+    feeds::{CompiledInterests, DemandChange, Feeds, Subscribed},
     floodgate::Floodgate,
 };
 use crate::{
@@ -296,8 +296,8 @@ impl Hub {
             Frame::Subscribe(subscriptions) => {
                 for subscription in subscriptions {
                     let Some(line) = self.lines.get(&from) else { return };
-                    let change = self.feeds.subscribe(from, &line.client, &line.interests, subscription);
-                    self.tell_demand(change);
+                    let subscribed = self.feeds.subscribe(from, &line.client, &line.interests, subscription);
+                    self.handle_subscribed(from, subscribed);
                 }
             }
             Frame::Unsubscribe(feeds) => {
@@ -329,6 +329,16 @@ impl Hub {
         // A message on a channel that was just withdrawn, or that nobody wants any more, was under way: not a fault.
         let Some((feed, class)) = self.feeds.route(from, channel, now.mono, |to| receivers.push(to)) else { return };
         let Ok(packet) = Frame::Data(Data { id: feed.0, ..data }).encode() else { return };
+        if let Some(topic) = self.feeds.remember(feed, &packet) {
+            let detail = format!(
+                "/{}{} is not kept for late joiners any more: the exchange keeps {} MiB of transient_local messages, and they are full",
+                topic.origin,
+                topic.topic.name,
+                defaults::HISTORY_BYTES / (1024 * 1024)
+            );
+            let client = Some(topic.origin.clone());
+            self.event(now, EventKind::Server, client, None, detail);
+        }
         for to in receivers {
             if let Some(line) = self.lines.get_mut(&to) {
                 line.messages_out += 1;
@@ -520,6 +530,16 @@ impl Hub {
         for (to, told) in sends {
             self.send_list(to, &told, Frame::FeedsClosed);
         }
+    }
+
+    /// Sends what a late joiner missed, before anything new comes.
+    fn handle_subscribed(&mut self, to: ConnectionId, subscribed: Option<Subscribed>) {
+        let Some(Subscribed { class, missed, change }) = subscribed else { return };
+        if let Some(line) = self.lines.get_mut(&to) {
+            line.messages_out += missed.len() as u64;
+        }
+        self.commands.extend(missed.into_iter().map(|packet| Command::Send { to, class, packet }));
+        self.tell_demand(change);
     }
 
     fn tell_demand(&mut self, change: Option<DemandChange>) {

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::history::{Budget, History};
 use crate::{
     ids::{ChannelId, ClientId, ConnectionId, FeedId},
+    model::Durability,
     outbox::Class,
     pace::Pace,
     routes::Pattern,
     time::Mono,
-    wire::{Demand, Feed, Flow, Interests, Offer, Subscription},
+    wire::{Demand, Feed, Flow, Interests, Offer, Packet, Subscription},
 };
 
 /// One offered channel and everybody who takes it.
@@ -20,6 +22,8 @@ pub(super) struct FeedEntry {
     announcement: Feed,
     subscribers: BTreeMap<ConnectionId, Pace>,
     demand: Demand,
+    /// For transient_local topics.
+    history: Option<History>,
 }
 
 /// What a client wants to hear of, compiled.
@@ -57,6 +61,16 @@ pub(super) struct Feeds {
     next: u32,
     entries: BTreeMap<FeedId, FeedEntry>,
     by_channel: HashMap<(ConnectionId, ChannelId), FeedId>,
+    budget: Budget,
+}
+
+/// Somebody has taken a feed.
+#[derive(Debug)]
+pub(super) struct Subscribed {
+    pub(super) class: Class,
+    /// The last messages of a transient_local topic, for somebody who joins late.
+    pub(super) missed: Vec<Packet>,
+    pub(super) change: Option<DemandChange>,
 }
 
 /// A client's demand changed: tell the origin.
@@ -91,10 +105,14 @@ impl Feeds {
             Flow::Command { .. } => Class::Command,
         };
         let demand = Demand { channel: offer.channel, wanted: false, max_rate_millihertz: 0 };
+        // A command is for now: one that was given earlier is not given again to a robot that comes back.
+        let is_kept = offer.topic.qos.durability == Durability::TransientLocal && offer.flow == Flow::State;
+        let history = is_kept.then(|| History::new(offer.topic.qos.depth));
         let announcement = Feed { feed, origin: client.clone(), flow: offer.flow, topic: offer.topic };
+        let subscribers = BTreeMap::new();
         self.entries.insert(
             feed,
-            FeedEntry { origin, channel: offer.channel, class, announcement, subscribers: BTreeMap::new(), demand },
+            FeedEntry { origin, channel: offer.channel, class, announcement, subscribers, demand, history },
         );
         self.by_channel.insert(key, feed);
         Some(feed)
@@ -103,7 +121,7 @@ impl Feeds {
     /// Ends a channel of `origin`.
     pub(super) fn close(&mut self, origin: ConnectionId, channel: ChannelId) -> Option<FeedId> {
         let feed = self.by_channel.remove(&(origin, channel))?;
-        self.entries.remove(&feed);
+        self.remove(feed);
         Some(feed)
     }
 
@@ -111,8 +129,8 @@ impl Feeds {
     pub(super) fn close_all(&mut self, origin: ConnectionId) -> Vec<FeedId> {
         let closed: Vec<FeedId> =
             self.entries.iter().filter(|(_, entry)| entry.origin == origin).map(|(&feed, _)| feed).collect();
-        for feed in &closed {
-            self.entries.remove(feed);
+        for &feed in &closed {
+            self.remove(feed);
         }
         self.by_channel.retain(|(connection, _), _| *connection != origin);
         closed
@@ -130,34 +148,38 @@ impl Feeds {
         interests.match_feed(me, announcement).then(|| announcement.clone())
     }
 
-    /// `subscriber` takes a feed, if its `interests` match it.
+    /// `subscriber` takes a feed, if its `interests` match it. Returns what it missed, too.
     pub(super) fn subscribe(
         &mut self,
         subscriber: ConnectionId,
         me: &ClientId,
         interests: &CompiledInterests,
         subscription: Subscription,
-    ) -> Option<DemandChange> {
+    ) -> Option<Subscribed> {
         let entry = self.entries.get_mut(&subscription.feed)?;
         if !interests.match_feed(me, &entry.announcement) {
             return None;
         }
         let pace = Pace::new(subscription.max_rate_millihertz);
-        entry.subscribers.insert(subscriber, pace);
-        entry.demand_change()
+        let is_new = entry.subscribers.insert(subscriber, pace).is_none();
+        let history = entry.history.iter().filter(|_| is_new);
+        let missed = history.flat_map(History::packets).cloned().collect();
+        Some(Subscribed { class: entry.class, missed, change: entry.demand_change(&mut self.budget) })
     }
 
     /// `subscriber` takes a feed no more.
     pub(super) fn unsubscribe(&mut self, subscriber: ConnectionId, feed: FeedId) -> Option<DemandChange> {
         let entry = self.entries.get_mut(&feed)?;
         entry.subscribers.remove(&subscriber)?;
-        entry.demand_change()
+        entry.demand_change(&mut self.budget)
     }
 
     /// `subscriber` takes nothing any more.
     pub(super) fn unsubscribe_all(&mut self, subscriber: ConnectionId) -> Vec<DemandChange> {
-        let entries = self.entries.values_mut();
-        entries.filter_map(|entry| entry.subscribers.remove(&subscriber).and_then(|_| entry.demand_change())).collect()
+        let (entries, budget) = (self.entries.values_mut(), &mut self.budget);
+        entries
+            .filter_map(|entry| entry.subscribers.remove(&subscriber).and_then(|_| entry.demand_change(budget)))
+            .collect()
     }
 
     /// Takes away every subscription of `subscriber` that its new `interests` do not cover.
@@ -167,8 +189,11 @@ impl Feeds {
         me: &ClientId,
         interests: &CompiledInterests,
     ) -> Vec<DemandChange> {
+        let budget = &mut self.budget;
         let entries = self.entries.values_mut().filter(|entry| !interests.match_feed(me, &entry.announcement));
-        entries.filter_map(|entry| entry.subscribers.remove(&subscriber).and_then(|_| entry.demand_change())).collect()
+        entries
+            .filter_map(|entry| entry.subscribers.remove(&subscriber).and_then(|_| entry.demand_change(budget)))
+            .collect()
     }
 
     /// Who gets a message on `channel` of `origin` at `now`: calls `deliver` for each, and returns the feed and its class.
@@ -188,11 +213,27 @@ impl Feeds {
         }
         Some((feed, entry.class))
     }
+
+    /// Keeps a message for late joiners, if `feed` is transient_local. Returns the topic if there is no room for it, once.
+    pub(super) fn remember(&mut self, feed: FeedId, packet: &Packet) -> Option<&Feed> {
+        let entry = self.entries.get_mut(&feed)?;
+        let history = entry.history.as_mut()?;
+        if history.keep(packet, &mut self.budget) || std::mem::replace(&mut history.lack_told, true) {
+            return None;
+        }
+        Some(&entry.announcement)
+    }
+
+    fn remove(&mut self, feed: FeedId) {
+        if let Some(FeedEntry { history: Some(mut history), .. }) = self.entries.remove(&feed) {
+            history.clear(&mut self.budget);
+        }
+    }
 }
 
 impl FeedEntry {
     /// The demand, if it is another one than the origin was told last.
-    fn demand_change(&mut self) -> Option<DemandChange> {
+    fn demand_change(&mut self, budget: &mut Budget) -> Option<DemandChange> {
         let rates = || self.subscribers.values().map(|pace| pace.max_rate_millihertz());
         let unlimited = rates().any(|rate| rate == 0);
         let demand = Demand {
@@ -204,6 +245,11 @@ impl FeedEntry {
             return None;
         }
         self.demand = demand;
+        // While nobody takes it nobody reads it either: what was kept grows old. The first who wants it again makes the
+        // origin read it anew, with everything that its publishers keep.
+        if let Some(history) = self.history.as_mut().filter(|_| !demand.wanted) {
+            history.clear(budget);
+        }
         Some(DemandChange { origin: self.origin, demand })
     }
 }

@@ -7,6 +7,7 @@
 mod exchange;
 mod feeds;
 mod floodgate;
+mod history;
 #[cfg(test)]
 mod tests;
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     defaults,
     ids::{ChannelId, ClientId, ConnectionId, FeedId, SessionId},
-    model::{ClientKind, Qos, TopicInfo},
+    model::{ClientKind, Durability, Qos, TopicInfo},
     outbox::Class,
     registry::EventKind,
     session::End,
@@ -391,6 +391,40 @@ fn a_client_that_breaks_the_rules_is_ended_and_told_why() {
     }
     let commands = std::mem::take(&mut exchange.commands);
     expect(commands, "narrow the offer rules");
+}
+
+#[test]
+fn a_late_joiner_gets_the_last_messages_of_a_transient_local_topic_once_and_before_new_ones() {
+    let mut exchange = Exchange::new();
+    for (connection, id) in [(A, "r1"), (B, "r2"), (C, "op")] {
+        exchange.join(connection, id);
+        exchange.interests(connection, &["/**"], &[]);
+    }
+    let qos = Qos { durability: Durability::TransientLocal, depth: 2, ..Qos::default() };
+    let offer = Offer { channel: ChannelId(1), flow: Flow::State, topic: TopicInfo { qos, ..topic("/map") } };
+    let feed = opened(&exchange.frame(A, Frame::Offers(vec![offer])), B)[0].feed;
+    let subscribe = Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: 0 }]);
+    let sequences = |commands: &[Command], to| {
+        let frames = frames_to(commands, to).into_iter();
+        frames.filter_map(|f| if let Frame::Data(data) = f { Some(data.sequence) } else { None }).collect::<Vec<_>>()
+    };
+    let publish = |exchange: &mut Exchange, sequence| {
+        let data = Data { id: 1, sequence, source_time: Wall(0), payload: Bytes::from_static(b"cdr") };
+        exchange.frame(A, Frame::Data(data))
+    };
+    exchange.frame(B, subscribe.clone());
+    for sequence in 0..3 {
+        publish(&mut exchange, sequence);
+    }
+    assert_eq!(sequences(&exchange.frame(C, subscribe.clone()), C), [1, 2], "as many as its depth");
+    assert_eq!(sequences(&exchange.frame(C, subscribe.clone()), C), [], "but not again to the same one");
+    assert_eq!(sequences(&publish(&mut exchange, 3), C), [3]);
+    // When nobody takes it any more its origin stops reading: what was kept may be out of date.
+    exchange.frame(B, Frame::Unsubscribe(vec![feed]));
+    exchange.frame(C, Frame::Unsubscribe(vec![feed]));
+    let commands = exchange.frame(B, subscribe);
+    assert_eq!(sequences(&commands, B), []);
+    assert!(demands(&commands, A)[0].wanted);
 }
 
 #[test]

@@ -141,6 +141,12 @@ struct Opening {
     reply: Option<Reply>,
 }
 
+/// Whether a request to open `address` and `port` is fulfilled by a port that is open on `endpoint`.
+fn is_endpoint(endpoint: SocketAddr, address: Option<&str>, port: Option<u16>) -> bool {
+    let same_address = address.is_none_or(|address| address.parse() == Ok(endpoint.ip()));
+    same_address && port.is_none_or(|port| port == 0 || port == endpoint.port())
+}
+
 impl Exchange {
     fn status(&self) -> ServerStatus {
         self.hub.status(now(), |connection| {
@@ -259,6 +265,14 @@ impl Exchange {
 
     /// Opens the port in the background; [`Exchange::handle_opening`] goes on.
     fn open(&mut self, address: Option<String>, port: Option<u16>, reply: Option<Reply>) {
+        if let Some(endpoint) = self.listener.as_ref().map(Listener::endpoint)
+            && is_endpoint(endpoint, address.as_deref(), port)
+        {
+            if let Some(reply) = reply {
+                let _ = reply.send(Ok(AdminReply::Opened(endpoint)));
+            }
+            return;
+        }
         let refusal = match (&self.listener, self.opening) {
             (Some(listener), _) => {
                 Some(format!("the port is open already, on {}; close it first", listener.endpoint()))

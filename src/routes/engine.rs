@@ -389,15 +389,31 @@ impl Routes {
     }
 
     fn work_out_subscriptions(&mut self) {
-        let (mut begin, mut end) = (Vec::new(), Vec::new());
+        let (mut begin, mut end, mut renewed) = (Vec::new(), Vec::new(), Vec::new());
         for (&feed, state) in &mut self.feeds {
             let needed = state.writer.is_some() && is_subscribed_by_others(&self.graph, &state.local);
             if needed && !state.subscribed {
                 begin.push(Subscription { feed, max_rate_millihertz: state.max_rate_millihertz });
             } else if !needed && state.subscribed {
                 end.push(feed);
+                // What a transient_local writer keeps would reach the next subscriber twice: from it, and from the
+                // exchange, which sends its history to whoever subscribes anew.
+                if state.local.qos.durability == Durability::TransientLocal
+                    && let Some(writer) = state.writer
+                {
+                    renewed.push((feed, writer));
+                }
             }
             state.subscribed = needed;
+        }
+        for (feed, old) in renewed {
+            let writer = WriterId(u64::from(self.next_id));
+            self.next_id += 1;
+            self.commands.push_back(RouteCommand::DestroyWriter(old));
+            if let Some(state) = self.feeds.get_mut(&feed) {
+                state.writer = Some(writer);
+                self.commands.push_back(RouteCommand::CreateWriter(writer, state.local.clone()));
+            }
         }
         for chunk in begin.chunks(defaults::LIST_CHUNK) {
             self.commands.push_back(RouteCommand::Send(Frame::Subscribe(chunk.to_vec())));

@@ -326,3 +326,26 @@ fn an_observer_offers_and_commands_nothing() {
     routes.handle_graph(graph(&[("/odom", ODOM, true, false), ("/r2/cmd_vel", TWIST, true, false)]));
     assert_eq!(offers(&drain(&mut routes)), []);
 }
+
+#[test]
+fn a_second_run_of_a_subscriber_does_not_get_a_latched_message_twice() {
+    let mut routes = connected();
+    let mut latched = feed(7, Flow::State, "/odom", ODOM);
+    latched.topic.qos.durability = Durability::TransientLocal;
+    routes.handle_feeds_open(vec![latched]);
+    let commands = drain(&mut routes);
+    let [RouteCommand::CreateWriter(first, _)] = &commands[..] else { panic!("{commands:?}") };
+    routes.handle_graph(graph(&[("/r2/odom", ODOM, false, false)]));
+    drain(&mut routes);
+    routes.handle_graph(graph(&[]));
+    let commands = drain(&mut routes);
+    let [
+        RouteCommand::DestroyWriter(old),
+        RouteCommand::CreateWriter(new, _),
+        RouteCommand::Send(Frame::Unsubscribe(_)),
+    ] = &commands[..]
+    else {
+        panic!("{commands:?}")
+    };
+    assert!(old == first && new != first && routes.incoming(FeedId(7)) == Some(*new));
+}

@@ -78,19 +78,29 @@ def test_opening_is_answered_with_what_is_wrong(exchange):
     exchange.start()
     exchange.robot("r1")
     exchange.wait_on("r1")
+    refused = exchange.open(port=1)
+    assert not refused.success
+    assert f"open already, on 127.0.0.1:{exchange.port}; close it first" in refused.message
+    # That has not cost the port that is open, and asking for it again is no fault.
+    assert exchange.client_status("r1").state == ClientStatus.STATE_ON
+    again = exchange.open()
+    assert again.success and again.port == exchange.port
+
+    assert exchange.close_port().success
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         refused = exchange.open(port=port)
         assert not refused.success
-        assert str(port) in refused.message
+        assert str(port) in refused.message and "another program" in refused.message
     refused = exchange.open(address="no such host")
     assert not refused.success
     assert "no such host" in refused.message
-    # Neither has cost the port that is open.
-    assert accepts_connections(exchange.port)
-    assert exchange.client_status("r1").state == ClientStatus.STATE_ON
+    status = exchange.wait_for_status(lambda status: not status.open and "no such host" in status.reason, "the reason")
+    assert status.port == 0
+    assert exchange.open().success
+    exchange.wait_on("r1")
 
 
 def test_a_server_that_starts_closed_waits_for_open(exchange):
