@@ -7,7 +7,7 @@
 # cargo: they stay the same, to the letter, whatever is sourced when, and r2r (minutes) is compiled again only if an
 # interface or the ROS installation changed.
 
-find_program(SWITCHBOARD_CARGO cargo HINTS $ENV{CARGO_HOME}/bin $ENV{HOME}/.cargo/bin)
+find_program(SWITCHBOARD_CARGO cargo PATHS $ENV{HOME}/.cargo/bin)
 if(NOT SWITCHBOARD_CARGO)
   message(FATAL_ERROR "cargo was not found. Install Rust (https://rustup.rs), or build only the interfaces: "
     "colcon build --packages-select switchboard --cmake-args -DSWITCHBOARD_PROGRAMS=OFF")
@@ -20,17 +20,6 @@ else()
 endif()
 set(SWITCHBOARD_CARGO_TARGET_DIR ${default_target_dir} CACHE PATH "cargo's target folder")
 
-# A different name for different interfaces.
-set(interface_text "")
-foreach(file IN LISTS interface_files)
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${file})
-  file(SHA256 ${CMAKE_CURRENT_SOURCE_DIR}/${file} hash)
-  string(APPEND interface_text "${file} ${hash}\n")
-endforeach()
-string(SHA256 interface_hash "${interface_text}")
-string(SUBSTRING ${interface_hash} 0 12 interface_hash)
-set(staging ${CMAKE_CURRENT_BINARY_DIR}/staging/${interface_hash})
-
 # The prefixes that matter: those with a package that r2r links or compiles in. Others, such as this package's own
 # install folder once it has been sourced, or unrelated packages of the workspace, must not cause a new build.
 file(STRINGS ${CMAKE_CURRENT_SOURCE_DIR}/package.xml depends REGEX "<depend>")
@@ -38,16 +27,34 @@ list(TRANSFORM depends REPLACE "^ *<depend>(.*)</depend>.*$" "\\1")
 list(APPEND depends service_msgs type_description_interfaces rosidl_typesupport_interface rosidl_dynamic_typesupport)
 string(REPLACE ":" ";" ament_prefixes "$ENV{AMENT_PREFIX_PATH}")
 list(REMOVE_DUPLICATES ament_prefixes)
-set(prefixes ${staging})
+set(prefixes "")
+set(manifests "")
 foreach(prefix IN LISTS ament_prefixes)
   foreach(package IN LISTS depends)
     if(EXISTS ${prefix}/share/ament_index/resource_index/packages/${package})
       list(APPEND prefixes ${prefix})
-      break()
+      list(APPEND manifests ${prefix}/share/${package}/package.xml)
     endif()
   endforeach()
 endforeach()
+list(REMOVE_DUPLICATES prefixes)
+
+# A different name for different interfaces, ours or those of the ROS installation (an upgrade changes the manifests).
+set(seen "")
+list(TRANSFORM interface_files PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/ OUTPUT_VARIABLE interface_paths)
+foreach(file IN LISTS interface_paths manifests)
+  if(EXISTS ${file})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+    file(SHA256 ${file} hash)
+    string(APPEND seen "${hash}\n")
+  endif()
+endforeach()
+string(SHA256 seen "${interface_files}\n${seen}")
+string(SUBSTRING ${seen} 0 12 seen)
+set(staging ${CMAKE_CURRENT_BINARY_DIR}/staging/${seen})
+
 list(JOIN prefixes ":" cargo_ament_prefix_path)
+set(cargo_ament_prefix_path "${staging}:${cargo_ament_prefix_path}")
 set(cargo_ros_distro $ENV{ROS_DISTRO})
 if(NOT cargo_ros_distro)
   message(FATAL_ERROR "ROS_DISTRO is not set. Source a ROS 2 first, such as /opt/ros/jazzy/setup.bash.")

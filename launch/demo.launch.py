@@ -2,7 +2,7 @@
 
 The graphs are told apart by ROS_DOMAIN_ID and stay on this machine. Look into one from another terminal:
 
-    ROS_DOMAIN_ID=51 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ros2 topic list
+    ROS_DOMAIN_ID=52 ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ros2 topic list
 """
 
 from launch import LaunchDescription
@@ -15,14 +15,14 @@ from launch_ros.substitutions import FindPackageShare
 ARGUMENTS = {
     "robots": ("2", "number of simulated robots, r1 and up"),
     "server_domain_id": ("50", "ROS_DOMAIN_ID of the server"),
-    "operator_domain_id": ("60", "ROS_DOMAIN_ID of the operator"),
-    "robot_domain_id": ("51", "ROS_DOMAIN_ID of the first robot; the others follow"),
+    "operator_domain_id": ("51", "ROS_DOMAIN_ID of the operator"),
+    "robot_domain_id": ("52", "ROS_DOMAIN_ID of the first robot; the others follow"),
     "port": ("7420", "TCP port of the exchange"),
     "database": ("", "SQLite file of the registry; empty: the node's default"),
     "export_directory": ("", "folder for CSV exports; empty: the node's default"),
-    "robot_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "robot.rules.yaml"]),
+    "robot_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "demo_robot_rules.yaml"]),
                     "rules of the robots"),
-    "operator_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "operator.rules.yaml"]),
+    "operator_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "demo_operator_rules.yaml"]),
                        "rules of the operator"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
 }

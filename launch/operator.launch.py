@@ -10,15 +10,17 @@ ARGUMENTS = {
     "name": ("switchboard_operator", "name of the node"),
     "namespace": ("", "namespace of the node"),
     "params_file": ("", "YAML file with ROS parameters of the node; the arguments below win over it"),
-    "operator_id": ("", "unique id on the exchange; empty: as in params_file, else the host name"),
+    "operator_id": ("", "unique id on the exchange; empty: as in params_file, else made from the host name"),
     "display_name": ("", "name that people see; empty: as in params_file, else the id"),
+    "kind": ("", "operator, or observer for somebody who only looks; empty: as in params_file, else operator"),
     "server": ("", "the exchange, host:port; empty: as in params_file, else port 7420 of this host"),
-    "rules": ("", "YAML file that says what is offered, wanted and accepted; empty: as in params_file"),
+    "rules": ("", "YAML file that says what is offered, wanted and accepted; empty: as in params_file, else built-in ones"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "respawn": ("true", "start the node again if it dies"),
 }
 # Argument of this file: parameter of the node.
-PARAMETERS = {"operator_id": "client_id", "display_name": "display_name", "server": "server", "rules": "rules"}
+PARAMETERS = {"operator_id": "client_id", "display_name": "display_name", "kind": "kind", "server": "server",
+              "rules": "rules"}
 
 
 def launch_setup(context):

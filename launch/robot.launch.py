@@ -10,10 +10,10 @@ ARGUMENTS = {
     "name": ("switchboard_robot", "name of the node"),
     "namespace": ("", "namespace of the node"),
     "params_file": ("", "YAML file with ROS parameters of the node; the arguments below win over it"),
-    "robot_id": ("", "unique id on the exchange, the first part of this robot's topics elsewhere; empty: as in params_file, else the host name"),
+    "robot_id": ("", "unique id on the exchange, the first part of this robot's topics elsewhere; empty: as in params_file, else made from the host name"),
     "display_name": ("", "name that people see; empty: as in params_file, else the id"),
     "server": ("", "the exchange, host:port; empty: as in params_file, else port 7420 of this host"),
-    "rules": ("", "YAML file that says what is offered, wanted and accepted; empty: as in params_file"),
+    "rules": ("", "YAML file that says what is offered, wanted and accepted; empty: as in params_file, else built-in ones"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "respawn": ("true", "start the node again if it dies"),
 }

@@ -64,7 +64,7 @@ check_dependencies() {
     ensure_cargo_deny
     local deny=("$TOOLS/bin/cargo-deny" --locked --all-features)
     "${deny[@]}" check --hide-inclusion-graph bans licenses sources
-    if logged "$DEV/log/advisories.log" timeout 60 "${deny[@]}" fetch db; then
+    if timeout 60 "${deny[@]}" fetch db >"$DEV/log/advisories.log" 2>&1; then
         "${deny[@]}" check --disable-fetch advisories
     else
         say "NOT CHECKED: advisories, because their database cannot be fetched from here"
@@ -94,7 +94,7 @@ test_pure() { without_ros cargo test --locked --no-default-features; }
 test_ros() {
     needs build
     use_package
-    cargo_with_ros test --locked --release --lib
+    cargo_with_ros test --locked --release --lib --tests
 }
 
 test_end_to_end() {
@@ -102,7 +102,7 @@ test_end_to_end() {
     [[ -d $ROOT/tests/e2e ]] || skip "there is no tests/e2e"
     use_package
     unlock
-    "$ROS_PYTHON" -m pytest -ra --durations=10 -p no:cacheprovider "$ROOT/tests/e2e" "$@"
+    timeout --foreground 30m "$ROS_PYTHON" -m pytest -ra --durations=10 -p no:cacheprovider "$ROOT/tests/e2e" "$@"
 }
 
 check_rust_tools() {

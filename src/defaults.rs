@@ -77,7 +77,7 @@ pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 pub const CLIENTS_MAX: usize = 1_000;
 /// Connections that have not logged in yet, at once. Everything a stranger can make the server hold is this many login
 /// frames.
-pub const PENDING_LOGINS_MAX: usize = 128;
+pub const PENDING_LOGINS_MAX: usize = 512;
 /// Channels that one client may offer.
 pub const CHANNELS_MAX: usize = 1_024;
 /// Patterns that one client may have as interests.
@@ -135,6 +135,9 @@ pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
 pub const ADMIN_PENDING_MAX: usize = 64;
 /// Depth of a writer or reader whose publishers do not tell theirs.
 pub const UNKNOWN_DEPTH: u32 = 10;
+/// Depth of a reliable, volatile writer whose publishers do not tell theirs: a burst of so many messages, which TCP delivers
+/// all at once, reaches subscribers that take them one by one.
+pub const BURST_DEPTH: u32 = 200;
 /// Largest depth of a route: the sum of its publishers' depths is cut here, so that a hundred publishers do not make a
 /// middleware queue of their sum.
 pub const DEPTH_MAX: u32 = 1_000;

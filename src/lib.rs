@@ -16,6 +16,7 @@ pub mod pace;
 pub mod registry;
 pub mod routes;
 pub mod session;
+pub mod simulation;
 pub mod status;
 pub mod time;
 pub mod wire;

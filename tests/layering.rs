@@ -21,16 +21,21 @@ const PURE: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("ids", &["defaults"]),
     ("model", &[]),
+    ("pace", &["time"]),
+    ("simulation", &["time"]),
     ("registry", &["ids", "model", "time"]),
     ("status", &["ids", "model", "time"]),
     ("admin", &["ids", "registry", "status"]),
     ("wire", &["defaults", "ids", "model", "status", "time"]),
     ("outbox", &["defaults", "ids", "model", "time", "wire"]),
     ("session", &["defaults", "ids", "model", "time", "wire"]),
-    ("routes", &["defaults", "ids", "model", "status", "time", "wire"]),
+    ("routes", &["defaults", "ids", "model", "outbox", "pace", "status", "time", "wire"]),
     (
         "hub",
-        &["admin", "defaults", "ids", "model", "outbox", "registry", "routes", "session", "status", "time", "wire"],
+        &[
+            "admin", "defaults", "ids", "model", "outbox", "pace", "registry", "routes", "session", "status", "time",
+            "wire",
+        ],
     ),
 ];
 
@@ -38,7 +43,7 @@ const PURE: &[(&str, &[&str])] = &[
 const IO: &[(&str, &[&str])] = &[
     ("net", &["fastrand", "socket2", "tokio"]),
     ("store", &["csv", "jiff", "rusqlite", "tokio"]),
-    ("ros", &["image", "libloading", "r2r", "r2r_rcl", "tokio"]),
+    ("ros", &["libloading", "r2r", "r2r_rcl", "tokio"]),
 ];
 
 /// Modules that put the others together, each with the modules of this and the IO layer that it may import.
@@ -58,12 +63,12 @@ const WORLDLY: &[&str] = &[
     "csv",
     "fastrand",
     "gethostname",
-    "image",
     "jiff",
     "libloading",
     "r2r",
     "r2r_rcl",
     "rusqlite",
+    "rustix",
     "serde_saphyr",
     "socket2",
     "tokio",
@@ -71,7 +76,7 @@ const WORLDLY: &[&str] = &[
 ];
 
 const COMPOSITION_LIBRARIES: &[&str] =
-    &["clap", "fastrand", "gethostname", "image", "jiff", "serde_saphyr", "tokio", "tracing_subscriber"];
+    &["clap", "csv", "fastrand", "gethostname", "jiff", "rustix", "serde_saphyr", "tokio", "tracing_subscriber"];
 
 /// Beginnings of paths that read clocks, files, the environment or the network: not for pure modules.
 const IMPURE: &[&str] = &[

@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `server`: the verb of the same name of `switchboard`.
+
+fn main() -> std::process::ExitCode {
+    switchboard::cli::server()
+}

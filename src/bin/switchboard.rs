@@ -1,1 +1,5 @@
-fn main() {}
+//! The command line `switchboard`.
+
+fn main() -> std::process::ExitCode {
+    switchboard::cli::main()
+}

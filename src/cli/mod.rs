@@ -1,1 +1,257 @@
 //! The command line, one file per verb.
+//!
+//! Exit codes: 0 fine, 1 failed, 2 used wrongly. Results go to standard output, messages about them to standard error.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{
+    ConfigError,
+    flags::{ClientFlags, OperatorFlags, ServerFlags},
+    logging::LogLevel,
+    ros_args::{self, SplitArgs},
+};
+
+mod clients;
+mod close;
+mod demo;
+mod demo_driver;
+mod disconnect;
+mod doctor;
+mod exchange;
+mod export;
+mod open;
+mod parent;
+mod report;
+mod roles;
+mod simulate;
+mod status;
+mod stop;
+mod table;
+mod terminal;
+mod units;
+
+const EXAMPLES: &str = "\
+Examples:
+  switchboard demo                              two robots and an operator on this machine
+  switchboard server --address 0.0.0.0          the exchange, for every network
+  switchboard robot --id r1 --server host:7420  a robot's line to it
+  switchboard status --watch                    who is there, and what goes through
+  switchboard export sessions --from 2026-11-01
+  switchboard doctor                            what is wrong, and what to do about it
+
+The verbs below server, robot and operator talk to the exchange's ROS services: they work in every shell that is in the
+ROS_DOMAIN_ID of the server. ROS arguments go after --ros-args, as in every ROS program.";
+
+/// Every robot a line, one exchange, any operator on the call.
+#[derive(Debug, Parser)]
+#[command(name = "switchboard", version, after_help = EXAMPLES, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    parent: ParentFlags,
+}
+
+/// A program of one role.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 120)]
+struct RoleCli<F: Args> {
+    #[command(flatten)]
+    flags: F,
+    #[command(flatten)]
+    parent: ParentFlags,
+}
+
+/// What a program that starts others passes on to them.
+#[derive(Debug, Clone, Default, Args)]
+struct ParentFlags {
+    /// End when standard input ends, so that nothing stays behind when whoever started this is gone
+    #[arg(long, global = true, hide = true)]
+    exit_with_parent: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the exchange
+    Server(ServerFlags),
+    /// Run a robot's line to the exchange
+    Robot(ClientFlags),
+    /// Run an operator's line to the exchange
+    Operator(OperatorFlags),
+    /// Show who is connected and what goes through
+    Status(status::Flags),
+    /// Open the exchange's port
+    Open(open::Flags),
+    /// Say goodbye to every client and close the port
+    Close(close::Flags),
+    /// Write a table of the registry to a CSV file
+    Export(export::Flags),
+    /// List the clients that the registry knows
+    Clients(clients::Flags),
+    /// End a client's session; a client that still wants to be connected comes back
+    Disconnect(disconnect::Flags),
+    /// Check ROS, the network and the clock, and say what to do
+    Doctor(doctor::Flags),
+    /// Run a simulated robot: an ordinary ROS node that knows nothing of Switchboard
+    Simulate(simulate::Flags),
+    /// Show a server, robots and an operator, each in its own ROS graph
+    Demo(demo::Flags),
+    /// Drive a robot of the demo
+    #[command(hide = true)]
+    DemoDriver(demo_driver::Flags),
+}
+
+/// How a verb ended, if it did not fail with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Fine,
+    /// What was wrong has been shown already.
+    Failed,
+}
+
+/// A command line that cannot be carried out as it is, found after clap was satisfied.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// The program `switchboard`.
+pub fn main() -> ExitCode {
+    let (cli, args) = parse::<Cli>();
+    cli.parent.obey();
+    let ros_level = args.log_level();
+    finish(match cli.verb {
+        Verb::Server(flags) => roles::server(flags, ros_level),
+        Verb::Robot(flags) => roles::robot(flags, ros_level),
+        Verb::Operator(flags) => roles::operator(flags, ros_level),
+        Verb::Status(flags) => status::run(&flags),
+        Verb::Open(flags) => open::run(flags),
+        Verb::Close(flags) => close::run(flags),
+        Verb::Export(flags) => export::run(&flags),
+        Verb::Clients(flags) => clients::run(&flags),
+        Verb::Disconnect(flags) => disconnect::run(flags),
+        Verb::Doctor(flags) => doctor::run(&flags),
+        Verb::Simulate(flags) => simulate::run(&flags, ros_level),
+        Verb::Demo(flags) => demo::run(&flags),
+        Verb::DemoDriver(flags) => demo_driver::run(&flags, ros_level),
+    })
+}
+
+/// The program `server`: the verb of the same name.
+pub fn server() -> ExitCode {
+    role(roles::server)
+}
+
+/// The program `robot`: the verb of the same name.
+pub fn robot() -> ExitCode {
+    role(roles::robot)
+}
+
+/// The program `operator`: the verb of the same name.
+pub fn operator() -> ExitCode {
+    role(roles::operator)
+}
+
+fn role<F: Args>(run: fn(F, Option<LogLevel>) -> anyhow::Result<Outcome>) -> ExitCode {
+    let (cli, args) = parse::<RoleCli<F>>();
+    cli.parent.obey();
+    finish(run(cli.flags, args.log_level()))
+}
+
+/// Reads the command line without its ROS arguments. Ends the process if there is nothing to run: with 2 for a mistake,
+/// with 0 after help.
+fn parse<C: Parser>() -> (C, SplitArgs) {
+    let args = ros_args::split(std::env::args_os());
+    (C::parse_from(&args.own), args)
+}
+
+fn finish(outcome: anyhow::Result<Outcome>) -> ExitCode {
+    let error = match outcome {
+        Ok(Outcome::Fine) => return ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => return ExitCode::FAILURE,
+        Err(error) => error,
+    };
+    if is_broken_pipe(&error) {
+        // Whoever reads, such as `head`, has seen enough.
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error:#}");
+    if error.is::<UsageError>() || error.is::<ConfigError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, error::ErrorKind};
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    fn refusal(line: &str) -> String {
+        let error = parsed(line).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}");
+        error.to_string()
+    }
+
+    #[test]
+    fn the_definitions_are_sound_and_every_verb_and_flag_has_its_help() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for verb in command.get_subcommands() {
+            assert!(verb.get_about().is_some(), "{} has no help", verb.get_name());
+            for flag in verb.get_arguments() {
+                assert!(flag.get_help().is_some(), "{} {} has no help", verb.get_name(), flag.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_understood() {
+        let mut examples = 0;
+        for line in EXAMPLES.lines().filter_map(|line| line.strip_prefix("  switchboard")) {
+            let line = line.split("   ").next().unwrap();
+            parsed(&format!("switchboard{line}")).unwrap_or_else(|error| panic!("{line}: {error}"));
+            examples += 1;
+        }
+        assert_eq!(examples, 6);
+    }
+
+    #[test]
+    fn the_roles_are_verbs_and_programs_alike() {
+        let Verb::Robot(flags) = parsed("switchboard robot --id r1 --exit-with-parent").unwrap().verb else {
+            panic!("another verb")
+        };
+        let program = RoleCli::<ClientFlags>::try_parse_from(["robot", "--id", "r1", "--exit-with-parent"]).unwrap();
+        assert_eq!(flags, program.flags);
+        assert!(program.parent.exit_with_parent);
+    }
+
+    #[test]
+    fn mistakes_are_answered_with_what_to_write() {
+        assert!(refusal("switchboard fly").contains("unrecognized subcommand 'fly'"));
+        assert!(refusal("switchboard export planets").contains("use clients, sessions or events"));
+        assert!(refusal("switchboard status --timeout 0").contains("use 0.1 to 3600"));
+        assert!(refusal("switchboard export --from yesterday").contains("use RFC 3339 such as"));
+        assert!(refusal("switchboard disconnect r__1").contains("two underscores"));
+        assert!(refusal("switchboard demo --robots 0").contains("1 to"));
+        assert!(refusal("switchboard simulate --id r1 --rate 0").contains("use 1 to 1000"));
+        assert!(refusal("switchboard simulate").contains("--id"));
+    }
+
+    #[test]
+    fn help_is_no_mistake() {
+        let help = parsed("switchboard --help").unwrap_err();
+        assert_eq!((help.kind(), help.exit_code()), (ErrorKind::DisplayHelp, 0));
+        assert!(!help.to_string().contains("demo-driver"), "hidden verbs are hidden");
+        let version = parsed("switchboard --version").unwrap_err();
+        assert_eq!(version.to_string().trim(), format!("switchboard {}", env!("CARGO_PKG_VERSION")));
+    }
+}

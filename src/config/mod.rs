@@ -184,7 +184,6 @@ mod shipped_files {
         assert!(robot.offers("/camera/front/raw", "sensor_msgs/msg/Image").is_none());
         assert!(robot.accepts("/cmd_vel", "geometry_msgs/msg/Twist").is_none());
         let operator = rules_file::built_in(ClientKind::Operator).unwrap();
-        assert!(operator.offers("/r1/cmd_vel", "geometry_msgs/msg/Twist").is_some());
         assert!(operator.wants("/r1/odom", "nav_msgs/msg/Odometry").is_some());
         let observer = rules_file::built_in(ClientKind::Observer).unwrap();
         assert!(observer.offer.is_empty());
@@ -206,7 +205,6 @@ mod shipped_files {
             assert!(operator.wants(&format!("/r1{topic}"), type_name).is_some(), "{topic} is not wanted");
         }
         assert!(robot.wants("/r2/odom", "nav_msgs/msg/Odometry").is_some());
-        assert!(operator.offers("/r1/cmd_vel", "geometry_msgs/msg/Twist").is_some());
         assert!(robot.accepts("/cmd_vel", "geometry_msgs/msg/Twist").is_some());
     }
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     defaults,
     ids::{ChannelId, ClientId, ConnectionId, FeedId, SessionId},
+    model::ClientKind,
     outbox::Class,
     registry::{EventKind, EventRecord, KnownClient, LoginRecord, LogoutRecord},
     session::{ClockReading, End},
@@ -112,6 +113,7 @@ struct Client {
 #[derive(Debug)]
 struct Line {
     client: ClientId,
+    kind: ClientKind,
     capabilities: Vec<String>,
     address: SocketAddr,
     stage: Stage,
@@ -210,6 +212,7 @@ impl Hub {
         };
         let line = Line {
             client: login.id,
+            kind: login.kind,
             capabilities: login.capabilities,
             address,
             stage: Stage::Recording(record.clone()),
@@ -471,7 +474,11 @@ impl Hub {
     }
 
     fn handle_offers(&mut self, from: ConnectionId, offers: Vec<Offer>) {
-        let Some(client) = self.lines.get(&from).map(|line| line.client.clone()) else { return };
+        let Some(line) = self.lines.get(&from) else { return };
+        let client = line.client.clone();
+        if line.kind == ClientKind::Observer {
+            return self.violation(from, "an observer only looks: it offers and commands nothing");
+        }
         let room = defaults::CHANNELS_MAX.saturating_sub(self.feeds.count_of(from));
         for (index, offer) in offers.into_iter().enumerate() {
             if index >= room {

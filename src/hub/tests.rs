@@ -394,6 +394,21 @@ fn a_client_that_breaks_the_rules_is_ended_and_told_why() {
 }
 
 #[test]
+fn an_observer_that_offers_or_commands_is_ended() {
+    let mut exchange = Exchange::new();
+    let mut eve = login("eve");
+    eve.kind = ClientKind::Observer;
+    exchange.hub.handle_login(A, eve, address(A), exchange.now);
+    exchange.hub.handle_recorded(A, Ok(SessionId(1)), exchange.now);
+    exchange.drain();
+    let commands = exchange.offer(A, 1, Flow::State, "/odom");
+    assert!(
+        matches!(&commands[..], [Command::End { to: A, farewell }] if farewell.reason.contains("only looks")),
+        "{commands:?}"
+    );
+}
+
+#[test]
 fn a_flood_of_strangers_is_counted_but_fills_no_log() {
     let mut exchange = Exchange::new();
     for stranger in 0..1_000 {
@@ -417,4 +432,149 @@ fn disconnecting_names_who_is_known_when_the_id_is_not() {
     exchange.leave(A, true);
     let error = exchange.hub.disconnect(&ClientId::new("r1").unwrap(), "", exchange.now).unwrap_err();
     assert!(error.contains("not connected"), "{error}");
+}
+
+mod any_order {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Something that a client, an administrator or the store does.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Login { from: u64, id: u8 },
+        Recorded { from: u64, fine: bool },
+        Ended { from: u64 },
+        Interests { from: u64, everything: bool },
+        Offer { from: u64, channel: u32, command_to: Option<u8> },
+        Withdraw { from: u64, channel: u32 },
+        Subscribe { from: u64, feed: u32, rate: u32 },
+        Unsubscribe { from: u64, feed: u32 },
+        Data { from: u64, channel: u32 },
+        Disconnect { id: u8 },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let (from, id, channel, feed) = (1..6_u64, 0..3_u8, 0..4_u32, 0..12_u32);
+        prop_oneof![
+            3 => (from.clone(), id.clone()).prop_map(|(from, id)| Step::Login { from, id }),
+            3 => (from.clone(), any::<bool>()).prop_map(|(from, fine)| Step::Recorded { from, fine }),
+            1 => from.clone().prop_map(|from| Step::Ended { from }),
+            2 => (from.clone(), any::<bool>()).prop_map(|(from, everything)| Step::Interests { from, everything }),
+            3 => (from.clone(), channel.clone(), prop::option::of(id.clone()))
+                .prop_map(|(from, channel, command_to)| Step::Offer { from, channel, command_to }),
+            1 => (from.clone(), channel.clone()).prop_map(|(from, channel)| Step::Withdraw { from, channel }),
+            3 => (from.clone(), feed.clone(), any::<u32>())
+                .prop_map(|(from, feed, rate)| Step::Subscribe { from, feed, rate }),
+            1 => (from.clone(), feed).prop_map(|(from, feed)| Step::Unsubscribe { from, feed }),
+            3 => (from, channel).prop_map(|(from, channel)| Step::Data { from, channel }),
+            1 => id.prop_map(|id| Step::Disconnect { id }),
+        ]
+    }
+
+    fn name(id: u8) -> ClientId {
+        ClientId::new(&format!("c{id}")).unwrap()
+    }
+
+    /// The sessions that the hub has closed since this was asked last.
+    fn closed_sessions(exchange: &mut Exchange) -> Vec<SessionId> {
+        let closed = std::mem::take(&mut exchange.commands).into_iter();
+        closed.filter_map(|c| if let Command::Logout(logout) = c { Some(logout.session) } else { None }).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_in_any_order_the_hub_keeps_its_books(steps in proptest::collection::vec(step(), 0..200)) {
+            let mut exchange = Exchange::new();
+            // Connections that have ended, and sessions that were given out and not closed.
+            let mut gone = std::collections::BTreeSet::new();
+            let mut recording = std::collections::BTreeSet::new();
+            let mut open = std::collections::BTreeSet::new();
+            let mut next_session = 100;
+            for step in steps {
+                exchange.later(Duration::from_millis(10));
+                match step {
+                    Step::Login { from, id } => {
+                        let from = ConnectionId(from);
+                        // The session state machine lets one login through for each connection.
+                        if !gone.contains(&from) && !exchange.hub.status(exchange.now, |_| LineFigures::default()).clients
+                            .iter().any(|client| client.address == address(from) && client.state == ClientState::On)
+                            && !recording.contains(&from)
+                        {
+                            let commands = exchange.login(from, name(id).as_str());
+                            if matches!(commands.last(), Some(Command::Record { .. })) {
+                                recording.insert(from);
+                            }
+                        }
+                    }
+                    Step::Recorded { from, fine } => {
+                        let from = ConnectionId(from);
+                        if recording.remove(&from) {
+                            next_session += 1;
+                            let outcome = if fine { Ok(SessionId(next_session)) } else { Err("full".to_owned()) };
+                            if fine {
+                                open.insert(SessionId(next_session));
+                            }
+                            exchange.hub.handle_recorded(from, outcome, exchange.now);
+                        }
+                    }
+                    Step::Ended { from } => {
+                        let from = ConnectionId(from);
+                        if gone.insert(from) {
+                            let was_ready = !recording.contains(&from);
+                            exchange.leave(from, was_ready);
+                        }
+                    }
+                    Step::Interests { from, everything } => {
+                        let wants: &[&str] = if everything { &["/**"] } else { &[] };
+                        exchange.interests(ConnectionId(from), wants, wants);
+                    }
+                    Step::Offer { from, channel, command_to } => {
+                        let flow = command_to.map_or(Flow::State, |id| Flow::Command { to: name(id) });
+                        exchange.offer(ConnectionId(from), channel, flow, "/odom");
+                    }
+                    Step::Withdraw { from, channel } => {
+                        exchange.frame(ConnectionId(from), Frame::Withdraw(vec![ChannelId(channel)]));
+                    }
+                    Step::Subscribe { from, feed, rate } => {
+                        let subscription = Subscription { feed: FeedId(feed), max_rate_millihertz: rate };
+                        exchange.frame(ConnectionId(from), Frame::Subscribe(vec![subscription]));
+                    }
+                    Step::Unsubscribe { from, feed } => {
+                        exchange.frame(ConnectionId(from), Frame::Unsubscribe(vec![FeedId(feed)]));
+                    }
+                    Step::Data { from, channel } => {
+                        let receivers = exchange.send(ConnectionId(from), channel);
+                        prop_assert!(!receivers.contains(&ConnectionId(from)), "a message came back to its origin");
+                    }
+                    Step::Disconnect { id } => {
+                        let _ = exchange.hub.disconnect(&name(id), "out", exchange.now);
+                    }
+                }
+                exchange.drain();
+                for session in closed_sessions(&mut exchange) {
+                    prop_assert!(open.remove(&session), "session {} was closed twice", session);
+                }
+            }
+            // When everybody has gone, every session that was given out is closed, exactly once.
+            for from in 1..6 {
+                let from = ConnectionId(from);
+                if gone.insert(from) {
+                    let was_ready = !recording.contains(&from);
+                    exchange.leave(from, was_ready);
+                }
+                if recording.remove(&from) {
+                    next_session += 1;
+                    open.insert(SessionId(next_session));
+                    exchange.hub.handle_recorded(from, Ok(SessionId(next_session)), exchange.now);
+                }
+            }
+            exchange.drain();
+            for session in closed_sessions(&mut exchange) {
+                prop_assert!(open.remove(&session), "session {} was closed twice", session);
+            }
+            prop_assert!(open.is_empty(), "sessions left open: {open:?}");
+            prop_assert_eq!(exchange.hub.connected(), 0);
+        }
+    }
 }

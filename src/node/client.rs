@@ -8,13 +8,19 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::signals::asked_to_stop;
+use super::{
+    parameters::{client_defaults, raw_client},
+    signals::asked_to_stop,
+};
 use crate::{
-    config::ClientConfig,
+    config::{
+        ClientConfig, Environment,
+        flags::{ClientFlags, OperatorFlags},
+    },
     defaults,
     ids::{ClientId, ConnectionId, FeedId},
     net::{Dial, Dialler, Event, Handle, What, now},
-    ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, Sample},
+    ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, Sample},
     routes::{RouteCommand, Routes},
     session::{ClockReading, Timing},
     status::{ClientStatus, LineStatus},
@@ -22,12 +28,36 @@ use crate::{
     wire::{Cause, ClientsUpdate, Data, Farewell, Frame, Login},
 };
 
-/// Runs a client until the program is asked to stop. `node` is its typed ROS node, whose parameters made `config`.
+/// Name of a robot's node, unless it is remapped.
+pub const ROBOT_NODE_NAME: &str = "switchboard_robot";
+/// Name of an operator's node, unless it is remapped.
+pub const OPERATOR_NODE_NAME: &str = "switchboard_operator";
+
+/// Runs a robot's client until the program is asked to stop.
 ///
 /// # Errors
-/// If the bridge cannot join the ROS graph, or leaves it.
-pub async fn run(config: ClientConfig, node: ClientNode) -> anyhow::Result<()> {
+/// If ROS does not start or fails, or a setting cannot be used.
+pub async fn run_robot(flags: ClientFlags) -> anyhow::Result<()> {
+    let node = start_node(ROBOT_NODE_NAME, false)?;
+    let environment = Environment::of_this_process();
+    let config = ClientConfig::robot(&flags, &raw_client(node.parameters()), &environment)?;
     run_until(config, node, asked_to_stop()).await
+}
+
+/// Runs an operator's or observer's client until the program is asked to stop.
+///
+/// # Errors
+/// If ROS does not start or fails, or a setting cannot be used.
+pub async fn run_operator(flags: OperatorFlags) -> anyhow::Result<()> {
+    let node = start_node(OPERATOR_NODE_NAME, true)?;
+    let environment = Environment::of_this_process();
+    let config = ClientConfig::operator(&flags, &raw_client(node.parameters()), &environment)?;
+    run_until(config, node, asked_to_stop()).await
+}
+
+fn start_node(name: &str, has_kind: bool) -> anyhow::Result<ClientNode> {
+    let options = NodeOptions { name: name.to_owned(), namespace: "/".to_owned() };
+    Ok(ClientNode::start(options, client_defaults(has_kind))?)
 }
 
 async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
@@ -35,10 +65,20 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
     let options =
         BridgeOptions { node_name: format!("{}_bridge", node.name()), namespace: node.namespace().to_owned() };
     let bridge = Bridge::start(options, bridge_sender).context("the bridge cannot join the ROS graph")?;
+    for remark in &config.remarks {
+        tracing::info!("{remark}");
+    }
+    tracing::info!(
+        node = node.fully_qualified_name(),
+        id = config.id.as_str(),
+        server = %config.server,
+        "the {} starts",
+        config.kind
+    );
     let (line_sender, mut line_events) = mpsc::channel(defaults::INBOUND_QUEUE);
     let dialler = Dialler::start(dial(&config), line_sender);
     let mut client = Client {
-        routes: Routes::new(config.id.clone(), config.rules.clone()),
+        routes: Routes::new(config.id.clone(), config.kind, config.rules.clone()),
         line: Line::new(&config),
         bridge,
         node,

@@ -4,6 +4,8 @@
 pub mod client;
 pub mod exchange;
 #[cfg(feature = "ros")]
+mod parameters;
+#[cfg(feature = "ros")]
 pub mod server;
 #[cfg(feature = "ros")]
-mod signals;
+pub(crate) mod signals;

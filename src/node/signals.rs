@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Waits for SIGINT (Ctrl-C, `ros2 launch`), SIGTERM or SIGHUP.
-pub(super) async fn asked_to_stop() {
+pub(crate) async fn asked_to_stop() {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let waits = kinds.into_iter().filter_map(|kind| match signal(kind) {
         Ok(mut stream) => Some(Box::pin(async move { stream.recv().await })),

@@ -19,9 +19,13 @@ pub(super) fn reader_profile(base: ffi::rmw_qos_profile_t, qos: &Qos) -> ffi::rm
 }
 
 /// QoS of a writer. It always keeps a bounded history, so that publishing never waits for a slow subscriber: depth 0
-/// means [`defaults::UNKNOWN_DEPTH`].
+/// means [`defaults::BURST_DEPTH`] where samples are sent again until they arrive, else [`defaults::UNKNOWN_DEPTH`].
 pub(super) fn writer_profile(base: ffi::rmw_qos_profile_t, qos: &Qos) -> ffi::rmw_qos_profile_t {
-    policies(base, qos)
+    let mut profile = policies(base, qos);
+    if qos.depth == 0 && qos.reliability == Reliability::Reliable && qos.durability == Durability::Volatile {
+        profile.depth = defaults::BURST_DEPTH as usize;
+    }
+    profile
 }
 
 fn policies(mut profile: ffi::rmw_qos_profile_t, qos: &Qos) -> ffi::rmw_qos_profile_t {
@@ -86,6 +90,8 @@ mod tests {
             reader_profile(base(), &qos).history,
             ffi::rmw_qos_history_policy_t::RMW_QOS_POLICY_HISTORY_KEEP_ALL
         );
+        assert_eq!(writer_profile(base(), &qos).depth, defaults::BURST_DEPTH as usize);
+        let qos = Qos { reliability: Reliability::BestEffort, ..qos };
         assert_eq!(writer_profile(base(), &qos).depth, defaults::UNKNOWN_DEPTH as usize);
     }
 

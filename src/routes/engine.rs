@@ -7,7 +7,7 @@ use super::{Endpoint, LocalGraph, LocalTopic, Rules};
 use crate::{
     defaults,
     ids::{ChannelId, ClientId, FeedId, ReaderId, WriterId},
-    model::{Durability, Qos, Reliability, TopicInfo},
+    model::{ClientKind, Durability, Qos, Reliability, TopicInfo},
     outbox::Class,
     pace::{Pace, lower_limit, millihertz},
     time::Mono,
@@ -43,6 +43,8 @@ pub enum RouteCommand {
 #[derive(Debug)]
 pub struct Routes {
     me: ClientId,
+    /// Whether nothing is ever offered or commanded.
+    only_looks: bool,
     rules: Rules,
     graph: LocalGraph,
     clients: BTreeSet<ClientId>,
@@ -88,8 +90,9 @@ struct FeedState {
 
 impl Routes {
     /// The routes of `me`, not connected, with an empty graph.
-    pub fn new(me: ClientId, rules: Rules) -> Self {
+    pub fn new(me: ClientId, kind: ClientKind, rules: Rules) -> Self {
         Routes {
+            only_looks: kind == ClientKind::Observer,
             clients: BTreeSet::from([me.clone()]),
             me,
             rules,
@@ -338,6 +341,9 @@ impl Routes {
     fn wanted_offers(&mut self) -> BTreeMap<OfferKey, (TopicInfo, Option<f64>)> {
         let mut wanted = BTreeMap::new();
         let mut warnings = Vec::new();
+        if self.only_looks {
+            return wanted;
+        }
         for topic in &self.graph.topics {
             for info in topics_published_by_others(topic) {
                 let rule = self.rules.offers(&info.name, &info.type_name);
@@ -443,23 +449,29 @@ fn topics_published_by_others(topic: &LocalTopic) -> Vec<TopicInfo> {
 
 /// Reliable or transient_local only if all publishers are, since a subscription that asks for more than a publisher
 /// offers gets nothing from it; as deep as all of them together.
+///
+/// Where a publisher's depth is not known (discovery does not carry it in DDS), a reliable and volatile route is made
+/// KEEP_ALL, so that our own queue is never the one that loses; history for late joiners is counted with
+/// [`defaults::UNKNOWN_DEPTH`].
 fn qos_for_all(publishers: &[&Endpoint]) -> Qos {
     let all = |test: &dyn Fn(&Qos) -> bool| publishers.iter().all(|publisher| test(&publisher.qos));
+    let reliability = match all(&|qos| qos.reliability == Reliability::Reliable) {
+        true => Reliability::Reliable,
+        false => Reliability::BestEffort,
+    };
+    let durability = match all(&|qos| qos.durability == Durability::TransientLocal) {
+        true => Durability::TransientLocal,
+        false => Durability::Volatile,
+    };
+    let unknown = !all(&|qos| qos.depth != 0);
     let depth_of = |qos: &Qos| if qos.depth == 0 { defaults::UNKNOWN_DEPTH } else { qos.depth };
-    let depth = publishers.iter().map(|publisher| depth_of(&publisher.qos)).fold(0, u32::saturating_add);
-    Qos {
-        reliability: if all(&|qos| qos.reliability == Reliability::Reliable) {
-            Reliability::Reliable
-        } else {
-            Reliability::BestEffort
-        },
-        durability: if all(&|qos| qos.durability == Durability::TransientLocal) {
-            Durability::TransientLocal
-        } else {
-            Durability::Volatile
-        },
-        depth: depth.min(defaults::DEPTH_MAX),
-    }
+    let depth = if unknown && reliability == Reliability::Reliable && durability == Durability::Volatile {
+        0
+    } else {
+        let sum = publishers.iter().map(|publisher| depth_of(&publisher.qos)).fold(0, u32::saturating_add);
+        sum.min(defaults::DEPTH_MAX)
+    };
+    Qos { reliability, durability, depth }
 }
 
 fn is_subscribed_by_others(graph: &LocalGraph, topic: &TopicInfo) -> bool {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     ids::{ChannelId, ClientId, FeedId, ReaderId, WriterId},
-    model::{Durability, Qos, Reliability, TopicInfo},
+    model::{ClientKind, Durability, Qos, Reliability, TopicInfo},
     outbox::Class,
     time::Mono,
     wire::{Demand, Feed, Flow, Frame, Interests, Offer, Subscription},
@@ -70,7 +70,7 @@ fn drain(routes: &mut Routes) -> Vec<RouteCommand> {
 }
 
 fn connected() -> Routes {
-    let mut routes = Routes::new(id("r1"), rules());
+    let mut routes = Routes::new(id("r1"), ClientKind::Robot, rules());
     routes.handle_clients([id("r1"), id("r2")]);
     routes.handle_connected();
     drain(&mut routes);
@@ -153,7 +153,7 @@ fn our_own_publishers_and_names_of_clients_are_never_offered() {
 
 #[test]
 fn a_topic_under_the_name_of_a_new_client_is_withdrawn_with_a_warning() {
-    let mut routes = Routes::new(id("r1"), rules());
+    let mut routes = Routes::new(id("r1"), ClientKind::Robot, rules());
     routes.handle_connected();
     routes.handle_graph(graph(&[("/r9/x", ODOM, true, false)]));
     assert_eq!(offers(&drain(&mut routes))[0].flow, Flow::State);
@@ -165,7 +165,7 @@ fn a_topic_under_the_name_of_a_new_client_is_withdrawn_with_a_warning() {
     // Under our own id nothing can be sent to anybody: that deserves a word.
     let mut own = Rules::default();
     own.offer.push(OfferRule { topic: pattern("/**"), type_name: None, max_rate: None });
-    let mut routes = Routes::new(id("r1"), own);
+    let mut routes = Routes::new(id("r1"), ClientKind::Robot, own);
     routes.handle_graph(graph(&[("/r1/odom", ODOM, true, false)]));
     let commands = drain(&mut routes);
     assert!(
@@ -288,7 +288,13 @@ fn a_route_promises_only_what_all_its_publishers_promise() {
     let strong = qos(Reliable, TransientLocal, 5);
     assert_eq!(offered(&[strong, strong]), qos(Reliable, TransientLocal, 10));
     assert_eq!(offered(&[strong, qos(BestEffort, Volatile, 1)]), qos(BestEffort, Volatile, 6));
-    assert_eq!(offered(&[qos(Reliable, Volatile, 0)]), qos(Reliable, Volatile, 10), "an unknown depth");
+    assert_eq!(
+        offered(&[qos(Reliable, Volatile, 0), strong]),
+        qos(Reliable, Volatile, 0),
+        "an unknown depth keeps all"
+    );
+    assert_eq!(offered(&[qos(Reliable, TransientLocal, 0)]), qos(Reliable, TransientLocal, 10));
+    assert_eq!(offered(&[qos(BestEffort, Volatile, 0)]), qos(BestEffort, Volatile, 10));
     assert_eq!(offered(&[qos(Reliable, Volatile, u32::MAX), strong]).depth, crate::defaults::DEPTH_MAX);
 
     // When a publisher joins that promises less, the offer is made anew.
@@ -310,4 +316,13 @@ fn ids_of_readers_and_writers_that_are_gone_lead_nowhere() {
     routes.handle_writer_failed(WriterId(99), "");
     routes.handle_feeds_closed(&[FeedId(99)]);
     assert_eq!(drain(&mut routes), []);
+}
+
+#[test]
+fn an_observer_offers_and_commands_nothing() {
+    let mut routes = Routes::new(id("eve"), ClientKind::Observer, rules());
+    routes.handle_clients([id("r2")]);
+    routes.handle_connected();
+    routes.handle_graph(graph(&[("/odom", ODOM, true, false), ("/r2/cmd_vel", TWIST, true, false)]));
+    assert_eq!(offers(&drain(&mut routes)), []);
 }

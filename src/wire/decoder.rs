@@ -269,16 +269,16 @@ mod tests {
         let mut many = login();
         many.capabilities = vec![String::new(); defaults::CAPABILITIES_MAX + 1];
         for (frame, words) in [
-            (Frame::Login(long), "name in a Login frame has 257 bytes"),
-            (Frame::Login(control), "host name in a Login frame has control characters"),
-            (Frame::Login(many), "capabilities in a Login frame number 33"),
+            (Frame::Login(long), "name in the Login frame has 257 bytes"),
+            (Frame::Login(control), "host name in the Login frame has control characters"),
+            (Frame::Login(many), "capabilities in the Login frame number 33"),
             (
                 Frame::Offers(vec![Offer {
                     channel: ChannelId(1),
                     flow: Flow::State,
                     topic: TopicInfo { name: "no slash".to_owned(), ..topic() },
                 }]),
-                "topic name in a Offers frame is not valid: \"no slash\"",
+                "topic name in the Offers frame is not valid: \"no slash\"",
             ),
         ] {
             let error = ready().next(&mut BytesMut::from(bytes_of(&frame).as_slice())).unwrap_err().to_string();

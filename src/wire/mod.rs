@@ -81,7 +81,7 @@ pub enum WireError {
     #[error("malformed {0:?} frame")]
     Malformed(FrameKind),
     /// A text or list in a frame that is longer than allowed, or not well formed.
-    #[error("{what} in a {kind:?} frame {fault}")]
+    #[error("{what} in the {kind:?} frame {fault}")]
     Invalid {
         /// Kind of the frame.
         kind: FrameKind,

@@ -197,7 +197,7 @@ impl World {
     pub(crate) fn add_client(&mut self, id: &str) {
         let id = ClientId::new(id).unwrap();
         let client = Client {
-            routes: Routes::new(id.clone(), everything()),
+            routes: Routes::new(id.clone(), ClientKind::Robot, everything()),
             id,
             graph: Graph::default(),
             end: None,
@@ -287,7 +287,7 @@ impl World {
             Fault::RestartClient(id) => {
                 let index = self.index(id);
                 let client = &mut self.clients[index];
-                client.routes = Routes::new(client.id.clone(), everything());
+                client.routes = Routes::new(client.id.clone(), ClientKind::Robot, everything());
                 client.graph.readers.clear();
                 client.graph.writers.clear();
                 client.backoff = Backoff::default();
