@@ -441,3 +441,12 @@ fn a_node_without_a_runtime_is_refused() {
     let error = ClientNode::start(options("robot"), client_parameters(None)).err().unwrap();
     assert_eq!(error, RosError::NoRuntime);
 }
+
+#[test]
+fn every_handle_may_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Bridge>();
+    shared::<ServerNode>();
+    shared::<ClientNode>();
+    shared::<AdminClient>();
+}

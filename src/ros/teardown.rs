@@ -5,6 +5,8 @@
 
 use std::{
     io::Write,
+    mem::ManuallyDrop,
+    ops::{Deref, DerefMut},
     sync::{
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, channel},
@@ -38,6 +40,37 @@ fn exit_at_once(code: i32) -> ! {
     }
     // SAFETY: POSIX's `_exit` ends the process from any thread at any time.
     unsafe { _exit(code) }
+}
+
+/// A node of r2r that is spun where it is, and leaves the graph within the limit when it is dropped.
+pub(super) struct Leaving(ManuallyDrop<r2r::Node>);
+
+impl Leaving {
+    pub(super) fn new(node: r2r::Node) -> Leaving {
+        Leaving(ManuallyDrop::new(node))
+    }
+}
+
+impl Deref for Leaving {
+    type Target = r2r::Node;
+
+    fn deref(&self) -> &r2r::Node {
+        &self.0
+    }
+}
+
+impl DerefMut for Leaving {
+    fn deref_mut(&mut self) -> &mut r2r::Node {
+        &mut self.0
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        // SAFETY: the node is taken here only, and nothing uses it after this drop.
+        let node = unsafe { ManuallyDrop::take(&mut self.0) };
+        within_limit("the ROS node", move || drop(node));
+    }
 }
 
 /// Does `work`, which ends `what`, and comes back when it is done or has been given up.

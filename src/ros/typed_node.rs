@@ -98,7 +98,7 @@ pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> 
 pub(super) struct Spinner {
     stop: Arc<AtomicBool>,
     /// Its other end is dropped when the node is gone.
-    done: Receiver<()>,
+    done: parking_lot::Mutex<Receiver<()>>,
     /// Tasks that serve the node; they end before it does.
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -124,7 +124,7 @@ impl Spinner {
                 }
             })
             .map_err(|error| RosError::Thread(error.to_string()))?;
-        Ok(Spinner { stop, done, tasks })
+        Ok(Spinner { stop, done: parking_lot::Mutex::new(done), tasks })
     }
 }
 
@@ -134,6 +134,6 @@ impl Drop for Spinner {
             task.abort();
         }
         self.stop.store(true, Ordering::SeqCst);
-        teardown::wait_for("the ROS node", &self.done);
+        teardown::wait_for("the ROS node", self.done.get_mut());
     }
 }
