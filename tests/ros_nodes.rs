@@ -16,7 +16,7 @@ use std::{
 use r2r::{
     WrappedTypesupport, diagnostic_msgs::msg::DiagnosticArray, switchboard::msg, visualization_msgs::msg::MarkerArray,
 };
-use ros_process::elsewhere;
+use ros_process::alone;
 use switchboard::{
     admin::{AdminError, AdminReply, AdminRequest},
     ids::{ClientId, ReaderId},
@@ -60,6 +60,10 @@ fn client_parameters(kind: Option<&str>) -> ClientParameters {
         ping_period: 1.0,
         keep_alive_timeout: 4.0,
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 /// The node's name, apart from those of other tests in the same domain.
@@ -151,11 +155,14 @@ fn exchange(
     });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_service_carries_its_request_and_its_answer() {
-    if elsewhere("every_service_carries_its_request_and_its_answer", &[]) {
-        return;
-    }
+#[test]
+fn every_service_carries_its_request_and_its_answer() {
+    alone("every_service_carries_its_request_and_its_answer", &[], || {
+        runtime().block_on(every_service_carries_its_request_and_its_answer_here())
+    });
+}
+
+async fn every_service_carries_its_request_and_its_answer_here() {
     let (sender, requests) = mpsc::channel(8);
     let node = ServerNode::start(options("switchboard"), server_parameters(), sender).unwrap();
     let endpoint: SocketAddr = "127.0.0.1:9000".parse().unwrap();
@@ -210,11 +217,14 @@ async fn every_service_carries_its_request_and_its_answer() {
     drop(node);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_request_is_answered_even_when_the_exchange_is_busy_slow_or_gone() {
-    if elsewhere("every_request_is_answered_even_when_the_exchange_is_busy_slow_or_gone", &[]) {
-        return;
-    }
+#[test]
+fn every_request_is_answered_even_when_the_exchange_is_busy_slow_or_gone() {
+    alone("every_request_is_answered_even_when_the_exchange_is_busy_slow_or_gone", &[], || {
+        runtime().block_on(every_request_is_answered_even_when_the_exchange_is_busy_slow_or_gone_here())
+    });
+}
+
+async fn every_request_is_answered_even_when_the_exchange_is_busy_slow_or_gone_here() {
     // Nobody takes requests out, and only one has room.
     let (sender, requests) = mpsc::channel(1);
     let node = ServerNode::start(options("switchboard"), server_parameters(), sender).unwrap();
@@ -241,11 +251,14 @@ async fn every_request_is_answered_even_when_the_exchange_is_busy_slow_or_gone()
     drop(node);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn without_an_exchange_the_administrator_is_told_what_to_do() {
-    if elsewhere("without_an_exchange_the_administrator_is_told_what_to_do", &[]) {
-        return;
-    }
+#[test]
+fn without_an_exchange_the_administrator_is_told_what_to_do() {
+    alone("without_an_exchange_the_administrator_is_told_what_to_do", &[], || {
+        runtime().block_on(without_an_exchange_the_administrator_is_told_what_to_do_here())
+    });
+}
+
+async fn without_an_exchange_the_administrator_is_told_what_to_do_here() {
     let admin = AdminClient::connect(&format!("/t{}/nobody", std::process::id())).unwrap();
     let patience = Duration::from_millis(300);
     let asked = admin.ask(AdminRequest::ListClients { connected_only: false }, patience).await.unwrap_err();
@@ -256,11 +269,14 @@ async fn without_an_exchange_the_administrator_is_told_what_to_do() {
     assert!(AdminClient::connect("not a name").is_err());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_status_is_published_as_status_diagnostics_and_markers() {
-    if elsewhere("a_status_is_published_as_status_diagnostics_and_markers", &[]) {
-        return;
-    }
+#[test]
+fn a_status_is_published_as_status_diagnostics_and_markers() {
+    alone("a_status_is_published_as_status_diagnostics_and_markers", &[], || {
+        runtime().block_on(a_status_is_published_as_status_diagnostics_and_markers_here())
+    });
+}
+
+async fn a_status_is_published_as_status_diagnostics_and_markers_here() {
     let (sender, _requests) = mpsc::channel(8);
     let node = ServerNode::start(options("switchboard"), server_parameters(), sender).unwrap();
     let full = node.fully_qualified_name().to_owned();
@@ -302,8 +318,8 @@ async fn a_status_is_published_as_status_diagnostics_and_markers() {
     drop(node);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn names_and_parameters_follow_the_ros_arguments() {
+#[test]
+fn names_and_parameters_follow_the_ros_arguments() {
     let arguments = [
         "--ros-args",
         "-r",
@@ -317,9 +333,12 @@ async fn names_and_parameters_follow_the_ros_arguments() {
         "-p",
         "prot:=1",
     ];
-    if elsewhere("names_and_parameters_follow_the_ros_arguments", &arguments) {
-        return;
-    }
+    alone("names_and_parameters_follow_the_ros_arguments", &arguments, || {
+        runtime().block_on(names_and_parameters_follow_the_ros_arguments_here())
+    });
+}
+
+async fn names_and_parameters_follow_the_ros_arguments_here() {
     let (sender, _requests) = mpsc::channel(8);
     let node = ServerNode::start(options("switchboard"), server_parameters(), sender).unwrap();
     assert_eq!((node.name(), node.namespace(), node.fully_qualified_name()), ("exchange", "/fleet", "/fleet/exchange"));
@@ -356,30 +375,39 @@ async fn names_and_parameters_follow_the_ros_arguments() {
     drop(node);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn wrong_ros_arguments_are_refused_with_words() {
-    if elsewhere("wrong_ros_arguments_are_refused_with_words", &["--ros-args", "-p", "server"]) {
-        return;
-    }
+#[test]
+fn wrong_ros_arguments_are_refused_with_words() {
+    alone("wrong_ros_arguments_are_refused_with_words", &["--ros-args", "-p", "server"], || {
+        runtime().block_on(wrong_ros_arguments_are_refused_with_words_here())
+    });
+}
+
+async fn wrong_ros_arguments_are_refused_with_words_here() {
     let error = ClientNode::start(options("robot"), client_parameters(None)).err().unwrap();
     assert!(matches!(error, RosError::Arguments(_)), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_parameter_of_the_wrong_type_is_refused_with_its_name() {
-    if elsewhere("a_parameter_of_the_wrong_type_is_refused_with_its_name", &["--ros-args", "-p", "server:=7"]) {
-        return;
-    }
+#[test]
+fn a_parameter_of_the_wrong_type_is_refused_with_its_name() {
+    alone("a_parameter_of_the_wrong_type_is_refused_with_its_name", &["--ros-args", "-p", "server:=7"], || {
+        runtime().block_on(a_parameter_of_the_wrong_type_is_refused_with_its_name_here())
+    });
+}
+
+async fn a_parameter_of_the_wrong_type_is_refused_with_its_name_here() {
     let error = ClientNode::start(options("robot"), client_parameters(None)).err().unwrap();
     assert!(error.to_string().contains("server"), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_shows_its_line_and_the_table() {
+#[test]
+fn a_client_shows_its_line_and_the_table() {
     let arguments = ["--ros-args", "-p", "kind:=observer", "-p", "client_id:=eve"];
-    if elsewhere("a_client_shows_its_line_and_the_table", &arguments) {
-        return;
-    }
+    alone("a_client_shows_its_line_and_the_table", &arguments, || {
+        runtime().block_on(a_client_shows_its_line_and_the_table_here())
+    });
+}
+
+async fn a_client_shows_its_line_and_the_table_here() {
     let node = ClientNode::start(options("operator"), client_parameters(Some("operator"))).unwrap();
     let parameters = node.parameters();
     assert_eq!((parameters.kind.as_deref(), parameters.client_id.as_str()), (Some("observer"), "eve"));
@@ -412,4 +440,13 @@ async fn a_client_shows_its_line_and_the_table() {
 fn a_node_without_a_runtime_is_refused() {
     let error = ClientNode::start(options("robot"), client_parameters(None)).err().unwrap();
     assert_eq!(error, RosError::NoRuntime);
+}
+
+#[test]
+fn every_handle_may_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Bridge>();
+    shared::<ServerNode>();
+    shared::<ClientNode>();
+    shared::<AdminClient>();
 }

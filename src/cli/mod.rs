@@ -6,11 +6,14 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{
-    ConfigError,
-    flags::{ClientFlags, OperatorFlags, ServerFlags},
-    logging::LogLevel,
-    ros_args::{self, SplitArgs},
+use crate::{
+    config::{
+        ConfigError,
+        flags::{ClientFlags, OperatorFlags, ServerFlags},
+        logging::LogLevel,
+        ros_args::{self, SplitArgs},
+    },
+    ros,
 };
 
 mod clients;
@@ -166,18 +169,23 @@ fn parse<C: Parser>() -> (C, SplitArgs) {
     (C::parse_from(&args.own), args)
 }
 
+/// Ends the program. Returning from `main` is not enough: the middleware may hang.
 fn finish(outcome: anyhow::Result<Outcome>) -> ExitCode {
+    ros::exit(exit_code(outcome))
+}
+
+fn exit_code(outcome: anyhow::Result<Outcome>) -> i32 {
     let error = match outcome {
-        Ok(Outcome::Fine) => return ExitCode::SUCCESS,
-        Ok(Outcome::Failed) => return ExitCode::FAILURE,
+        Ok(Outcome::Fine) => return 0,
+        Ok(Outcome::Failed) => return 1,
         Err(error) => error,
     };
     if is_broken_pipe(&error) {
         // Whoever reads, such as `head`, has seen enough.
-        return ExitCode::SUCCESS;
+        return 0;
     }
     eprintln!("error: {error:#}");
-    if error.is::<UsageError>() || error.is::<ConfigError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if error.is::<UsageError>() || error.is::<ConfigError>() { 2 } else { 1 }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

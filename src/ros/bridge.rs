@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    mem::ManuallyDrop,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,6 +22,7 @@ use super::{
     rcl::{Context, GuardCondition, Node},
     reader::Reader,
     room::{Room, Share},
+    teardown,
     wait_set::WaitSet,
     writer::Writer,
 };
@@ -90,8 +92,14 @@ pub struct ReaderCounters {
     pub failed: u64,
 }
 
-/// The bridge. Every function may be called from any thread. Dropping it stops its threads and takes it off the graph.
+/// The bridge. Every function may be called from any thread. Dropping it stops its threads and takes it off the graph,
+/// which has to happen before the program ends: middlewares do not survive the end of a program that still uses them.
 pub struct Bridge {
+    // Taken out by the drop only.
+    parts: ManuallyDrop<Parts>,
+}
+
+struct Parts {
     shared: Arc<Shared>,
     node: Arc<Node>,
     writers: RwLock<HashMap<WriterId, Arc<Writer>>>,
@@ -146,17 +154,17 @@ impl Bridge {
         let pump = Pump::new(shared.clone(), events.clone(), room, pump_waits);
         let watch = GraphWatch::new(shared.clone(), events, node.clone(), watch_waits);
 
-        let mut bridge =
-            Bridge { shared, node, writers: RwLock::default(), wakes: [wake_pump, wake_watch], threads: Vec::new() };
-        // If the second thread cannot be started, dropping the bridge ends the first.
-        bridge.threads.push(spawn("ros-samples", move || pump.run())?);
-        bridge.threads.push(spawn("ros-graph", move || watch.run())?);
-        Ok(bridge)
+        let mut parts =
+            Parts { shared, node, writers: RwLock::default(), wakes: [wake_pump, wake_watch], threads: Vec::new() };
+        // If the second thread cannot be started, dropping the parts ends the first.
+        parts.threads.push(spawn("ros-samples", move || pump.run())?);
+        parts.threads.push(spawn("ros-graph", move || watch.run())?);
+        Ok(Bridge { parts: ManuallyDrop::new(parts) })
     }
 
     /// Fully qualified name of the bridge's node.
     pub fn node_name(&self) -> &str {
-        self.node.name()
+        self.parts.node.name()
     }
 
     /// Starts reading `topic`. Takes about a millisecond; the first use of a package loads its libraries.
@@ -164,12 +172,12 @@ impl Bridge {
     /// # Errors
     /// If the id is in use, the type is not installed, or ROS refuses the name.
     pub fn create_reader(&self, id: ReaderId, topic: &TopicInfo) -> Result<(), RosError> {
-        if self.shared.readers.lock().contains_key(&id) {
+        if self.parts.shared.readers.lock().contains_key(&id) {
             return Err(RosError::DuplicateReader(id));
         }
         // Made outside the lock: the thread that takes samples needs it.
-        let reader = Arc::new(Reader::create(&self.node, id, topic)?);
-        match self.shared.readers.lock().entry(id) {
+        let reader = Arc::new(Reader::create(&self.parts.node, id, topic)?);
+        match self.parts.shared.readers.lock().entry(id) {
             Entry::Occupied(_) => return Err(RosError::DuplicateReader(id)),
             Entry::Vacant(place) => drop(place.insert(reader)),
         }
@@ -179,7 +187,7 @@ impl Bridge {
 
     /// Stops reading. Samples that are already waiting may still come. Unknown ids are ignored.
     pub fn destroy_reader(&self, id: ReaderId) {
-        let removed = self.shared.readers.lock().remove(&id);
+        let removed = self.parts.shared.readers.lock().remove(&id);
         if removed.is_some() {
             self.readers_changed();
         }
@@ -187,7 +195,7 @@ impl Bridge {
 
     /// What became of the samples of a reader; `None` for unknown ids.
     pub fn reader_counters(&self, id: ReaderId) -> Option<ReaderCounters> {
-        let readers = self.shared.readers.lock();
+        let readers = self.parts.shared.readers.lock();
         let counters = &readers.get(&id)?.counters;
         Some(ReaderCounters {
             taken: counters.taken.load(Ordering::Relaxed),
@@ -201,11 +209,11 @@ impl Bridge {
     /// # Errors
     /// If the id is in use, the type is not installed, or ROS refuses the name.
     pub fn create_writer(&self, id: WriterId, topic: &TopicInfo) -> Result<(), RosError> {
-        if self.writers.read().contains_key(&id) {
+        if self.parts.writers.read().contains_key(&id) {
             return Err(RosError::DuplicateWriter(id));
         }
-        let writer = Arc::new(Writer::create(&self.node, topic)?);
-        match self.writers.write().entry(id) {
+        let writer = Arc::new(Writer::create(&self.parts.node, topic)?);
+        match self.parts.writers.write().entry(id) {
             Entry::Occupied(_) => Err(RosError::DuplicateWriter(id)),
             Entry::Vacant(place) => {
                 place.insert(writer);
@@ -216,7 +224,7 @@ impl Bridge {
 
     /// Takes a writer off the graph. Unknown ids are ignored.
     pub fn destroy_writer(&self, id: WriterId) {
-        let removed = self.writers.write().remove(&id);
+        let removed = self.parts.writers.write().remove(&id);
         // Its end talks to the middleware: outside the lock.
         drop(removed);
     }
@@ -227,17 +235,25 @@ impl Bridge {
     /// # Errors
     /// If the writer is unknown, the payload cannot be a message, or the middleware refuses it.
     pub fn publish(&self, id: WriterId, payload: &[u8]) -> Result<(), RosError> {
-        let writer = self.writers.read().get(&id).cloned();
+        let writer = self.parts.writers.read().get(&id).cloned();
         writer.ok_or(RosError::UnknownWriter(id))?.publish(payload)
     }
 
     fn readers_changed(&self) {
-        self.shared.generation.fetch_add(1, Ordering::SeqCst);
-        self.wakes[0].trigger();
+        self.parts.shared.generation.fetch_add(1, Ordering::SeqCst);
+        self.parts.wakes[0].trigger();
     }
 }
 
 impl Drop for Bridge {
+    fn drop(&mut self) {
+        // SAFETY: the parts are taken here only, and nothing uses the bridge after its drop.
+        let parts = unsafe { ManuallyDrop::take(&mut self.parts) };
+        teardown::within_limit("the ROS bridge", move || drop(parts));
+    }
+}
+
+impl Drop for Parts {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         for wake in &self.wakes {

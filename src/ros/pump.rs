@@ -34,10 +34,19 @@ pub(super) struct Pump {
 enum Drained {
     /// It is empty, or has had its turn.
     Done,
-    /// The queue is full.
-    NoRoom,
+    /// No sample may come now.
+    Paused(Pause),
     /// Nobody listens any more.
     Closed,
+}
+
+/// Why no samples are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// Too many samples wait, or too large ones. There is a wake-up when there is room again.
+    Room,
+    /// The queue is full of other events. There is no wake-up for that.
+    Queue,
 }
 
 impl Pump {
@@ -57,7 +66,7 @@ impl Pump {
     /// Runs until the bridge stops, nobody listens, or waiting fails again and again.
     pub(super) fn run(mut self) {
         let mut ready = Ready::default();
-        let mut no_room = false;
+        let mut pause = None;
         let mut failed_waits = 0;
         let mut turn: usize = 0;
         while !self.shared.stop.load(Ordering::SeqCst) {
@@ -65,12 +74,12 @@ impl Pump {
             if !self.tell() {
                 return;
             }
-            if no_room && self.room.wait() {
-                no_room = false;
+            if pause == Some(Pause::Room) && self.room.wait() {
+                pause = None;
             }
-            // Without room nothing is waited for but the wake-up: the samples stay where they are.
-            let readers: &[Arc<Reader>] = if no_room { &[] } else { &self.readers };
-            let timeout = if no_room || !self.untold.is_empty() { RETRY } else { LOOK_UP };
+            // During a pause nothing is waited for but the wake-up: the samples stay where they are.
+            let readers: &[Arc<Reader>] = if pause.is_some() { &[] } else { &self.readers };
+            let timeout = if pause.is_some() || !self.untold.is_empty() { RETRY } else { LOOK_UP };
             if let Err(error) = self.waits.wait(readers, timeout, &mut ready) {
                 failed_waits += 1;
                 if failed_waits >= defaults::ROS_FAILURES_MAX {
@@ -81,8 +90,9 @@ impl Pump {
                 continue;
             }
             failed_waits = 0;
-            if no_room {
-                no_room = !self.room.is_free();
+            if let Some(reason) = pause {
+                let over = reason == Pause::Queue || self.room.is_free();
+                pause = if over { None } else { pause };
                 continue;
             }
             // The first in line is another one each time: when room is short, it is shared.
@@ -91,8 +101,8 @@ impl Pump {
             for index in ready.readers[first..].iter().chain(&ready.readers[..first]) {
                 match self.drain(*index) {
                     Drained::Done => {}
-                    Drained::NoRoom => {
-                        no_room = true;
+                    Drained::Paused(reason) => {
+                        pause = Some(reason);
                         break;
                     }
                     Drained::Closed => return,
@@ -122,11 +132,11 @@ impl Pump {
         let reader = self.readers[index].clone();
         for _ in 0..defaults::TAKES_PER_TURN {
             if !self.room.is_free() {
-                return Drained::NoRoom;
+                return Drained::Paused(Pause::Room);
             }
             let permit = match self.events.try_reserve() {
                 Ok(permit) => permit,
-                Err(TrySendError::Full(())) => return Drained::NoRoom,
+                Err(TrySendError::Full(())) => return Drained::Paused(Pause::Queue),
                 Err(TrySendError::Closed(())) => return Drained::Closed,
             };
             match reader.take(&self.shared.ownership) {

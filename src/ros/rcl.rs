@@ -5,6 +5,7 @@ use std::{
     ffi::{CStr, CString, c_char},
     ptr::NonNull,
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -15,6 +16,8 @@ use super::error::RosError;
 /// `rcl_init`, `rcl_shutdown` and the creation of nodes touch state of the whole process (logging, the middleware's
 /// factories), so they are done one at a time.
 static PROCESS: Mutex<()> = Mutex::new(());
+/// How long an end waits for its turn: the one before it may hang in the middleware (see `teardown`).
+const LOCK_LIMIT: Duration = Duration::from_secs(1);
 
 /// Name of the ROS distribution that this program was built for, such as `jazzy`.
 pub fn distro() -> &'static str {
@@ -169,7 +172,7 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        let _guard = PROCESS.lock();
+        let _guard = PROCESS.try_lock_for(LOCK_LIMIT);
         // SAFETY: everything made from the context holds an `Arc` of it, so nothing of it is left.
         unsafe {
             let stopped = ffi::rcl_shutdown(self.as_ptr());
@@ -252,7 +255,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let _guard = PROCESS.lock();
+        let _guard = PROCESS.try_lock_for(LOCK_LIMIT);
         // SAFETY: every endpoint holds an `Arc` of its node, so none is left.
         let code = unsafe { ffi::rcl_node_fini(self.as_ptr()) };
         if code != ffi::RCL_RET_OK as ffi::rcl_ret_t {

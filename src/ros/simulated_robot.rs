@@ -20,6 +20,7 @@ use r2r::{
 use super::{
     error::RosError,
     rcl::{check_arguments, one_at_a_time},
+    teardown::Leaving,
 };
 use crate::{
     ids::ClientId,
@@ -63,7 +64,7 @@ pub fn simulate(options: &SimulatedRobot, stop: &AtomicBool, report: impl FnMut(
 struct Simulation<'a, R> {
     options: &'a SimulatedRobot,
     report: R,
-    node: r2r::Node,
+    node: Leaving,
     clock: Clock,
     robot: Robot,
     begun: Instant,
@@ -228,13 +229,13 @@ impl Peer {
 }
 
 /// Joins the ROS graph. The domain and the discovery range come from the environment, as for every ROS program.
-pub(super) fn start_node(name: &str) -> Result<(r2r::Node, Clock), RosError> {
+pub(super) fn start_node(name: &str) -> Result<(Leaving, Clock), RosError> {
     check_arguments()?;
     one_at_a_time(|| {
         let context = r2r::Context::create().map_err(cannot("start ROS"))?;
         let node = r2r::Node::create(context, name, "").map_err(cannot(&format!("create the node {name}")))?;
         let clock = Clock::create(ClockType::SystemTime).map_err(cannot("make a clock"))?;
-        Ok((node, clock))
+        Ok((Leaving::new(node), clock))
     })
 }
 

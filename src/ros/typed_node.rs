@@ -4,8 +4,8 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, channel},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use super::{
     error::RosError,
     rcl::{c_string, check_arguments, last_error, one_at_a_time},
+    teardown,
 };
 
 /// How a node appears in the graph, unless `--ros-args` say otherwise.
@@ -96,7 +97,8 @@ pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> 
 /// The thread that owns a node. Dropping it ends the thread and takes the node off the graph.
 pub(super) struct Spinner {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    /// Its other end is dropped when the node is gone.
+    done: parking_lot::Mutex<Receiver<()>>,
     /// Tasks that serve the node; they end before it does.
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -104,21 +106,25 @@ pub(super) struct Spinner {
 impl Spinner {
     /// `period` is how long the thread sleeps at most when nothing comes, and so how long its end may take.
     pub(super) fn start(
-        mut node: Node,
+        node: Node,
         period: Duration,
         tasks: Vec<tokio::task::JoinHandle<()>>,
     ) -> Result<Spinner, RosError> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new()
+        let (alive, done) = channel::<()>();
+        std::thread::Builder::new()
             .name("ros-node".to_owned())
             .spawn(move || {
+                // Dropped last, also when the thread panics.
+                let _alive = alive;
+                let mut node = node;
                 while !stopped.load(Ordering::SeqCst) {
                     node.spin_once(period);
                 }
             })
             .map_err(|error| RosError::Thread(error.to_string()))?;
-        Ok(Spinner { stop, thread: Some(thread), tasks })
+        Ok(Spinner { stop, done: parking_lot::Mutex::new(done), tasks })
     }
 }
 
@@ -128,10 +134,6 @@ impl Drop for Spinner {
             task.abort();
         }
         self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of the ROS node panicked");
-        }
+        teardown::wait_for("the ROS node", self.done.get_mut());
     }
 }
