@@ -75,7 +75,7 @@ def test_without_a_server_it_says_what_to_do(domains, switchboard):
 def test_wrong_arguments_are_named(switchboard):
     assert "statsu" in switchboard("statsu", expect=2).stderr
     assert "--prot" in switchboard("server", "--prot", "1", expect=2).stderr
-    done = switchboard("server", "--port", "70000", expect=1)
+    done = switchboard("server", "--port", "70000", expect=2)
     assert "70000 is not a TCP port; use 1 to 65535, or 0 for any free one" in done.stderr
 
 
