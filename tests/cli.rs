@@ -1,5 +1,6 @@
 //! The command line as a person uses it: real processes, real exit codes.
 #![cfg(feature = "ros")]
+#![allow(clippy::unwrap_used)]
 
 use std::{
     fs,
