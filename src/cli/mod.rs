@@ -225,7 +225,7 @@ mod tests {
     fn every_example_of_the_help_is_understood() {
         let mut examples = 0;
         for line in EXAMPLES.lines().filter_map(|line| line.strip_prefix("  switchboard")) {
-            let line = line.split("   ").next().unwrap();
+            let line = line.split("  ").next().unwrap();
             parsed(&format!("switchboard{line}")).unwrap_or_else(|error| panic!("{line}: {error}"));
             examples += 1;
         }
@@ -249,7 +249,7 @@ mod tests {
         assert!(refusal("switchboard status --timeout 0").contains("use 0.1 to 3600"));
         assert!(refusal("switchboard export --from yesterday").contains("use RFC 3339 such as"));
         assert!(refusal("switchboard disconnect r__1").contains("two underscores"));
-        assert!(refusal("switchboard demo --robots 0").contains("1 to"));
+        assert!(refusal("switchboard demo --robots 0").contains("0 is not in 1..=30"));
         assert!(refusal("switchboard simulate --id r1 --rate 0").contains("use 1 to 1000"));
         assert!(refusal("switchboard simulate").contains("--id"));
     }

@@ -341,7 +341,7 @@ mod tests {
              \n\
              ID  KIND   STATE    FOR     RTT      IN     OUT  DROP  ADDRESS          NOTE\n\
              r1  robot  ON     1m02s  0.24ms  1.2 MB  4.3 kB     0  127.0.0.1:40112  Robot 1\n\
-             r2  robot  OFF    2m05s                                127.0.0.1:40112  its l…\n"
+             r2  robot  OFF    2m05s                                127.0.0.1:40112  its lin…\n"
         );
     }
 

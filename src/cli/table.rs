@@ -234,10 +234,10 @@ mod tests {
         assert_eq!(
             table().render(40, false),
             "ID     STATE       IN  NOTE\n\
-             r1     ON     12.3 kB  the first robot…\n\
+             r1     ON     12.3 kB  the first robot …\n\
              alice  OFF        0 B\n"
         );
-        assert_eq!(table().render(25, false), "ID     STATE  NOTE\nr1     ON     the first r…\nalice  OFF\n");
+        assert_eq!(table().render(25, false), "ID     STATE  NOTE\nr1     ON     the first …\nalice  OFF\n");
         assert_eq!(table().render(15, false), "ID     STATE\nr1     ON\nalice  OFF\n");
         assert_eq!(table().render(1, false), "ID     STATE\nr1     ON\nalice  OFF\n");
     }

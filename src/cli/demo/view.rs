@@ -13,7 +13,7 @@ use crate::cli::{
 pub(super) fn addresses(plan: &Plan, endpoint: SocketAddr, terminal: Terminal) -> String {
     let driven = plan.driven();
     let mut lines =
-        vec![String::new(), format!("The exchange listens on {endpoint}. Each of these is a ROS graph of its own:")];
+        vec![String::new(), format!("The exchange listens on {endpoint}. Each line is a ROS graph of its own:")];
     let mut row = |who: &str, domain: u16, look: String| {
         lines.push(format!("  {who:<9} ROS_DOMAIN_ID={domain:<4} {}", Paint::Faint.apply(&look, terminal.colour)));
     };
@@ -26,10 +26,8 @@ pub(super) fn addresses(plan: &Plan, endpoint: SocketAddr, terminal: Terminal) -
     }
     row("operator", plan.operator_domain, format!("ros2 topic hz /{driven}/camera/image/compressed"));
     lines.push("Look into one from another terminal:".to_owned());
-    lines.push(format!(
-        "  export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID={}; ros2 topic list",
-        plan.operator_domain
-    ));
+    lines.push("  export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST".to_owned());
+    lines.push(format!("  ROS_DOMAIN_ID={} ros2 topic list", plan.operator_domain));
     lines.push(format!("  ROS_DOMAIN_ID={} switchboard status --watch", plan.server_domain));
     lines.push(String::new());
     lines.join("\n") + "\n"
