@@ -24,7 +24,7 @@ ARGUMENTS = {
                     "rules of the robots"),
     "operator_rules": (PathJoinSubstitution([FindPackageShare("switchboard"), "config", "demo_operator_rules.yaml"]),
                        "rules of the operator"),
-    "log_level": ("info", "debug, info, warn, error or fatal"),
+    "log_level": ("info", "error, warn, info, debug or trace"),
 }
 # Domain ids above this one need ports that Linux gives to clients (ROS 2 documentation, "The ROS_DOMAIN_ID").
 DOMAIN_ID_MAX = 101
@@ -55,7 +55,7 @@ def launch_setup(context):
             package="switchboard",
             executable=executable,
             parameters=[parameters] if parameters else [],
-            arguments=[*arguments, "--ros-args", "--log-level", argument["log_level"]],
+            arguments=[*arguments, "--log-level", argument["log_level"]],
             additional_env={"ROS_DOMAIN_ID": str(domain), **this_machine_only},
             output="screen",
         )

@@ -14,7 +14,7 @@ ARGUMENTS = {
     "display_name": ("", "name that people see; empty: as in params_file, else the id"),
     "server": ("", "the exchange, host:port; empty: as in params_file, else port 7420 of this host"),
     "rules": ("", "YAML file that says what is offered, wanted and accepted; empty: as in params_file, else built-in ones"),
-    "log_level": ("info", "debug, info, warn, error or fatal"),
+    "log_level": ("info", "error, warn, info, debug or trace"),
     "respawn": ("true", "start the node again if it dies"),
 }
 # Argument of this file: parameter of the node.
@@ -36,7 +36,7 @@ def launch_setup(context):
             name=argument["name"],
             namespace=argument["namespace"],
             parameters=[source for source in (argument["params_file"], given) if source],
-            arguments=["--ros-args", "--log-level", argument["log_level"]],
+            arguments=["--log-level", argument["log_level"]],
             respawn=argument["respawn"].lower() == "true",
             respawn_delay=1.0,
             output="screen",

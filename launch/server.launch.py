@@ -15,7 +15,7 @@ ARGUMENTS = {
     "open_on_start": ("", "whether to open the port at once (true, false); empty: as in params_file, else true"),
     "database": ("", "SQLite file of the registry; empty: as in params_file, else the node's default"),
     "export_directory": ("", "folder for CSV exports; empty: as in params_file, else the node's default"),
-    "log_level": ("info", "debug, info, warn, error or fatal"),
+    "log_level": ("info", "error, warn, info, debug or trace"),
     "respawn": ("true", "start the server again if it dies"),
 }
 PARAMETERS = {"address": str, "port": int, "open_on_start": bool, "database": str, "export_directory": str}
@@ -36,7 +36,7 @@ def launch_setup(context):
             name=argument["name"],
             namespace=argument["namespace"],
             parameters=[source for source in (argument["params_file"], given) if source],
-            arguments=["--ros-args", "--log-level", argument["log_level"]],
+            arguments=["--log-level", argument["log_level"]],
             respawn=argument["respawn"].lower() == "true",
             respawn_delay=1.0,
             output="screen",
