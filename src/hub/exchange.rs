@@ -24,12 +24,19 @@ use crate::{
 /// What the driver of the hub is to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Tell the session how its login was decided.
-    Decide {
+    /// Take a client in. The packet is the first that it gets, before anything that its session sends by itself.
+    Welcome {
         /// Which connection.
         to: ConnectionId,
-        /// The decision.
-        decision: Result<(), Farewell>,
+        /// The welcome.
+        packet: Packet,
+    },
+    /// Turn a client away.
+    Refuse {
+        /// Which connection.
+        to: ConnectionId,
+        /// What it is told.
+        farewell: Farewell,
     },
     /// Put a packet into a connection's outbox.
     Send {
@@ -197,7 +204,7 @@ impl Hub {
     /// A connection wants to log in.
     pub fn handle_login(&mut self, from: ConnectionId, login: Login, address: SocketAddr, now: Now) {
         if let Err(farewell) = self.judge(&login) {
-            self.commands.push_back(Command::Decide { to: from, decision: Err(farewell) });
+            self.commands.push_back(Command::Refuse { to: from, farewell });
             return;
         }
         let record = LoginRecord {
@@ -238,7 +245,7 @@ impl Hub {
             (Stage::Recording(_), Err(error)) => {
                 self.lines.remove(&from);
                 let farewell = Farewell::new(Cause::Registry, format!("the login could not be recorded: {error}"));
-                self.commands.push_back(Command::Decide { to: from, decision: Err(farewell) });
+                self.commands.push_back(Command::Refuse { to: from, farewell });
             }
             (Stage::Abandoned { reason }, Ok(session)) => {
                 self.lines.remove(&from);
@@ -437,9 +444,11 @@ impl Hub {
             last_reason: String::new(),
         };
         self.clients.insert(id.clone(), Client { known, capabilities, connection: Some(to) });
-        self.commands.push_back(Command::Decide { to, decision: Ok(()) });
         let welcome = Welcome { session, software_version: self.software_version.clone(), at: now.wall };
-        self.send(to, &Frame::Welcome(welcome));
+        // Its fields are small: it always fits.
+        if let Ok(packet) = Frame::Welcome(welcome).encode() {
+            self.commands.push_back(Command::Welcome { to, packet });
+        }
         self.send_table(to);
         self.broadcast_client(&id);
         self.changed = true;
