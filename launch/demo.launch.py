@@ -43,9 +43,9 @@ def launch_setup(context):
             "choose others with server_domain_id, operator_domain_id and robot_domain_id"
         )
 
-    # Humble's word for it, and everybody else's.
-    humble = context.environment.get("ROS_DISTRO") == "humble"
-    stay_here = {"ROS_LOCALHOST_ONLY": "1"} if humble else {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    this_machine_only = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    if context.environment.get("ROS_DISTRO") == "humble":  # the others know it too, and warn that it is old
+        this_machine_only = {"ROS_LOCALHOST_ONLY": "1"}
 
     def text(value):
         return ParameterValue(value, value_type=str)
@@ -56,7 +56,7 @@ def launch_setup(context):
             executable=executable,
             parameters=[parameters] if parameters else [],
             arguments=[*arguments, "--ros-args", "--log-level", argument["log_level"]],
-            additional_env={"ROS_DOMAIN_ID": str(domain), **stay_here},
+            additional_env={"ROS_DOMAIN_ID": str(domain), **this_machine_only},
             output="screen",
         )
 
