@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # What r2r (bindgen), rosidl and their builds need from the machine.
-BUILD_PACKAGES=(clang libclang-dev cmake make pkg-config g++ util-linux)
+BUILD_PACKAGES=(ca-certificates clang libclang-dev cmake make pkg-config g++)
 
 # ros_is_sourced: is there a usable ROS 2 in the environment that is not our own?
 ros_is_sourced() {

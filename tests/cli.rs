@@ -59,10 +59,10 @@ fn the_programs_are_the_verbs() {
             let help = String::from_utf8(output.stdout).unwrap();
             help.split_whitespace().filter(|word| word.starts_with("--")).map(str::to_owned).collect()
         };
-        let of_program = flags(Command::new(program).arg("--help").output().unwrap());
-        let mut of_verb = flags(switchboard(96, &[verb, "--help"]).output().unwrap());
-        of_verb.push("--version".to_owned());
-        assert_eq!(of_program, of_verb);
+        let mut of_program = flags(Command::new(program).arg("--help").output().unwrap());
+        // The verb's version is that of `switchboard` itself.
+        of_program.retain(|flag| flag != "--version");
+        assert_eq!(of_program, flags(switchboard(96, &[verb, "--help"]).output().unwrap()));
         assert!(of_program.len() > 4, "{of_program:?}");
     }
 }

@@ -363,6 +363,19 @@ async fn a_peer_that_stalls_in_the_middle_of_a_frame_is_cut_off_and_disturbs_nob
     assert_eq!(r2.data().await.payload, "still here");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ping_once_came_before_the_welcome() {
+    let server = Server::start().await;
+    let hello = |id: String| [&Version::CURRENT.preamble()[..], &bytes_of(&Frame::Login(login(&id)))].concat();
+    for round in 0..300 {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port())).await.unwrap();
+        stream.write_all(&hello(format!("c{round}"))).await.unwrap();
+        let mut head = [0; 13];
+        timeout(PATIENCE, stream.read_exact(&mut head)).await.expect("in time").unwrap();
+        assert_eq!(head[12], 0x02, "round {round}: the first frame is the welcome");
+    }
+}
+
 #[tokio::test]
 async fn strangers_are_turned_away_and_counted() {
     let mut server = Server::start().await;

@@ -44,8 +44,31 @@ Examples:
   switchboard export sessions --from 2026-11-01
   switchboard doctor                            what is wrong, and what to do about it
 
-The verbs below server, robot and operator talk to the exchange's ROS services: they work in every shell that is in the
-ROS_DOMAIN_ID of the server. ROS arguments go after --ros-args, as in every ROS program.";
+status, open, close, export, clients and disconnect talk to the exchange's ROS services: they work in every shell that
+sees the server's graph (same ROS_DOMAIN_ID). ROS arguments go after --ros-args, as in every ROS program.";
+const SERVER_EXAMPLES: &str = "\
+Examples:
+  switchboard server                                   for this machine only
+  switchboard server --address 0.0.0.0 --port 7420     for every network
+  ros2 run switchboard server --ros-args --params-file server.yaml
+
+Every setting is a ROS parameter too; flags win. The services of the node /switchboard open and close the port, list and
+disconnect clients, and export the registry.";
+const ROBOT_EXAMPLES: &str = "\
+Examples:
+  switchboard robot --id r1 --server exchange.example:7420
+  switchboard robot --id r1 --rules rules.yaml
+  ros2 run switchboard robot --ros-args --params-file robot.yaml
+
+Others see /odom of r1 as /r1/odom. What is offered, wanted and accepted is in the rules; config/robot_rules.yaml of the
+package explains them.";
+const OPERATOR_EXAMPLES: &str = "\
+Examples:
+  switchboard operator --id alice --server exchange.example:7420
+  switchboard operator --id screen --kind observer
+  ros2 topic pub -r 10 /r1/cmd_vel geometry_msgs/msg/Twist '{linear: {x: 0.2}}'     drives r1, if it accepts that
+
+What is wanted is in the rules; config/operator_rules.yaml of the package explains them.";
 
 /// Every robot a line, one exchange, any operator on the call.
 #[derive(Debug, Parser)]
@@ -78,10 +101,13 @@ struct ParentFlags {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the exchange
+    #[command(after_help = SERVER_EXAMPLES)]
     Server(ServerFlags),
     /// Run a robot's line to the exchange
+    #[command(after_help = ROBOT_EXAMPLES)]
     Robot(ClientFlags),
     /// Run an operator's line to the exchange
+    #[command(after_help = OPERATOR_EXAMPLES)]
     Operator(OperatorFlags),
     /// Show who is connected and what goes through
     Status(status::Flags),
@@ -121,7 +147,7 @@ struct UsageError(String);
 
 /// The program `switchboard`.
 pub fn main() -> ExitCode {
-    let (cli, args) = parse::<Cli>();
+    let (cli, args) = parse::<Cli>(|command| command);
     cli.parent.obey();
     let ros_level = args.log_level();
     finish(match cli.verb {
@@ -143,33 +169,33 @@ pub fn main() -> ExitCode {
 
 /// The program `server`: the verb of the same name.
 pub fn server() -> ExitCode {
-    role(roles::server)
+    role(SERVER_EXAMPLES, roles::server)
 }
 
 /// The program `robot`: the verb of the same name.
 pub fn robot() -> ExitCode {
-    role(roles::robot)
+    role(ROBOT_EXAMPLES, roles::robot)
 }
 
 /// The program `operator`: the verb of the same name.
 pub fn operator() -> ExitCode {
-    role(roles::operator)
+    role(OPERATOR_EXAMPLES, roles::operator)
 }
 
-fn role<F: Args>(run: fn(F, Option<LogLevel>) -> anyhow::Result<Outcome>) -> ExitCode {
-    let (cli, args) = parse::<RoleCli<F>>();
+fn role<F: Args>(examples: &'static str, run: fn(F, Option<LogLevel>) -> anyhow::Result<Outcome>) -> ExitCode {
+    let (cli, args) = parse::<RoleCli<F>>(|command| command.after_help(examples));
     cli.parent.obey();
     finish(run(cli.flags, args.log_level()))
 }
 
 /// Reads the command line without its ROS arguments. Ends the process if there is nothing to run: with 2 for a mistake,
 /// with 0 after help.
-fn parse<C: Parser>() -> (C, SplitArgs) {
+fn parse<C: Parser>(adapt: impl FnOnce(clap::Command) -> clap::Command) -> (C, SplitArgs) {
     let args = ros_args::split(std::env::args_os());
-    (C::parse_from(&args.own), args)
+    let matches = adapt(C::command()).get_matches_from(&args.own);
+    (C::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()), args)
 }
 
-/// Ends the program. Returning from `main` is not enough: the middleware may hang.
 fn finish(outcome: anyhow::Result<Outcome>) -> ExitCode {
     ros::exit(exit_code(outcome))
 }

@@ -115,8 +115,9 @@ impl StatusReport {
     /// A line about the exchange and a table of its clients, for a terminal of `width` columns. With the status of
     /// `earlier`, traffic is shown per second.
     pub(super) fn render(&self, earlier: Option<&StatusReport>, width: usize, colour: bool) -> String {
-        let clients = clients_table(&self.clients, self.stamp, earlier);
-        format!("{}\n\n{}", self.headline(colour), clients.render(width, colour))
+        let clients = clients_table(&self.clients, self.stamp, earlier).render(width, colour);
+        let clients = if self.clients.is_empty() { "no client is known yet\n" } else { &clients };
+        format!("{}\n\n{clients}", self.headline(colour))
     }
 
     fn headline(&self, colour: bool) -> String {

@@ -16,20 +16,29 @@ use crate::{
     outbox::Class,
     registry::{EventKind, EventRecord, KnownClient, LoginRecord, LogoutRecord},
     session::{ClockReading, End},
-    status::{ClientState, ClientStatus, ServerStatus, Traffic},
+    status::ClientStatus,
     time::{Now, Wall},
     wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Welcome},
 };
 
+mod snapshot;
+
 /// What the driver of the hub is to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Tell the session how its login was decided.
-    Decide {
+    /// Take a client in. The packet is the first that it gets, before anything that its session sends by itself.
+    Welcome {
         /// Which connection.
         to: ConnectionId,
-        /// The decision.
-        decision: Result<(), Farewell>,
+        /// The welcome.
+        packet: Packet,
+    },
+    /// Turn a client away.
+    Refuse {
+        /// Which connection.
+        to: ConnectionId,
+        /// What it is told.
+        farewell: Farewell,
     },
     /// Put a packet into a connection's outbox.
     Send {
@@ -197,7 +206,7 @@ impl Hub {
     /// A connection wants to log in.
     pub fn handle_login(&mut self, from: ConnectionId, login: Login, address: SocketAddr, now: Now) {
         if let Err(farewell) = self.judge(&login) {
-            self.commands.push_back(Command::Decide { to: from, decision: Err(farewell) });
+            self.commands.push_back(Command::Refuse { to: from, farewell });
             return;
         }
         let record = LoginRecord {
@@ -238,7 +247,7 @@ impl Hub {
             (Stage::Recording(_), Err(error)) => {
                 self.lines.remove(&from);
                 let farewell = Farewell::new(Cause::Registry, format!("the login could not be recorded: {error}"));
-                self.commands.push_back(Command::Decide { to: from, decision: Err(farewell) });
+                self.commands.push_back(Command::Refuse { to: from, farewell });
             }
             (Stage::Abandoned { reason }, Ok(session)) => {
                 self.lines.remove(&from);
@@ -376,18 +385,6 @@ impl Hub {
         ready.map(|line| (line.client.clone(), line.last_seen)).collect()
     }
 
-    /// The exchange as it is now. `figures` tells what the network knows of a connection.
-    pub fn status(&self, now: Now, figures: impl Fn(ConnectionId) -> LineFigures) -> ServerStatus {
-        ServerStatus {
-            stamp: now.wall,
-            endpoint: self.endpoint,
-            closed_reason: self.closed_reason.clone(),
-            clients: self.clients.values().map(|client| self.client_status(client, &figures)).collect(),
-            refused: self.refused,
-            suppressed: self.floodgate.held_back(),
-        }
-    }
-
     fn judge(&self, login: &Login) -> Result<(), Farewell> {
         if self.endpoint.is_none() {
             return Err(Farewell::new(Cause::PortClosed, format!("the port is closed: {}", self.closed_reason)));
@@ -437,9 +434,11 @@ impl Hub {
             last_reason: String::new(),
         };
         self.clients.insert(id.clone(), Client { known, capabilities, connection: Some(to) });
-        self.commands.push_back(Command::Decide { to, decision: Ok(()) });
         let welcome = Welcome { session, software_version: self.software_version.clone(), at: now.wall };
-        self.send(to, &Frame::Welcome(welcome));
+        // Its fields are small: it always fits.
+        if let Ok(packet) = Frame::Welcome(welcome).encode() {
+            self.commands.push_back(Command::Welcome { to, packet });
+        }
         self.send_table(to);
         self.broadcast_client(&id);
         self.changed = true;
@@ -585,55 +584,6 @@ impl Hub {
         let ready = self.lines.iter().filter(|(_, line)| line.is_ready()).map(|(&to, _)| to);
         let sends = ready.map(|to| Command::Send { to, class: Class::Control, packet: packet.clone() });
         self.commands.extend(sends.collect::<Vec<_>>());
-    }
-
-    /// What other clients are told of a client: everything but its traffic, which changes all the time.
-    fn public_status(&self, client: &Client) -> ClientStatus {
-        self.client_status(client, &|_| LineFigures::default()).without_traffic()
-    }
-
-    fn client_status(&self, client: &Client, figures: &impl Fn(ConnectionId) -> LineFigures) -> ClientStatus {
-        let known = &client.known;
-        let line = client.connection.and_then(|connection| Some((connection, self.lines.get(&connection)?)));
-        let mut status = ClientStatus {
-            id: known.client.clone(),
-            name: known.name.clone(),
-            kind: known.kind,
-            state: ClientState::Off,
-            peer: None,
-            address: known.last_address,
-            host_name: known.host_name.clone(),
-            software_version: known.software_version.clone(),
-            ros_distro: known.ros_distro.clone(),
-            capabilities: client.capabilities.clone(),
-            first_seen: known.first_seen,
-            last_seen: known.last_seen,
-            connected_since: None,
-            reason: known.last_reason.clone(),
-            round_trip: None,
-            clock_offset: None,
-            traffic: Traffic::default(),
-        };
-        if let Some((connection, line)) = line
-            && let Stage::Ready { since, .. } = line.stage
-        {
-            let figures = figures(connection);
-            status.state = ClientState::On;
-            status.address = line.address;
-            status.last_seen = line.last_seen;
-            status.connected_since = Some(since);
-            status.reason.clear();
-            status.round_trip = line.clock.map(|clock| clock.round_trip);
-            status.clock_offset = line.clock.map(|clock| clock.offset);
-            status.traffic = Traffic {
-                messages_in: line.messages_in,
-                messages_out: line.messages_out,
-                bytes_in: figures.bytes_in,
-                bytes_out: figures.bytes_out,
-                messages_dropped: figures.messages_dropped,
-            };
-        }
-        status
     }
 
     fn is_ready(&self, connection: ConnectionId) -> bool {

@@ -166,12 +166,13 @@ fn a_login_is_recorded_before_it_is_welcomed_and_the_table_follows_the_welcome()
 
     exchange.hub.handle_recorded(A, Ok(SessionId(7)), exchange.now);
     let commands = exchange.drain();
-    let decided = commands.iter().position(|c| matches!(c, Command::Decide { to: A, decision: Ok(()) })).unwrap();
+    let welcomed = commands.iter().position(|c| matches!(c, Command::Welcome { to: A, .. })).unwrap();
+    let Command::Welcome { packet, .. } = &commands[welcomed] else { unreachable!() };
+    assert!(matches!(decode(packet), Frame::Welcome(welcome) if welcome.session == SessionId(7)));
     let first_send = commands.iter().position(|c| matches!(c, Command::Send { .. })).unwrap();
-    assert!(decided < first_send, "the session has to be ready before the client can answer");
+    assert!(welcomed < first_send, "nothing comes before the welcome");
     let frames = frames_to(&commands, A);
-    assert!(matches!(&frames[0], Frame::Welcome(welcome) if welcome.session == SessionId(7)));
-    assert!(matches!(&frames[1], Frame::Clients(update) if update.reset && update.clients[0].state == ClientState::On));
+    assert!(matches!(&frames[0], Frame::Clients(update) if update.reset && update.clients[0].state == ClientState::On));
     assert_eq!(exchange.state_of("r1"), ClientState::On);
 }
 
@@ -201,7 +202,7 @@ fn a_second_client_of_the_same_id_is_refused_in_words_and_the_first_stays() {
         }
         let commands = exchange.login(C, id);
         match &commands[..] {
-            [Command::Decide { to: C, decision: Err(farewell) }] => {
+            [Command::Refuse { to: C, farewell }] => {
                 assert_eq!(farewell.cause, Cause::DuplicateId);
                 assert!(farewell.reason.contains(&address(first).to_string()), "{farewell}");
             }
@@ -218,7 +219,7 @@ fn a_full_or_closed_exchange_says_so() {
         exchange.join(connection, id);
     }
     let refusal = |commands: Vec<Command>| match commands.into_iter().next() {
-        Some(Command::Decide { decision: Err(farewell), .. }) => farewell,
+        Some(Command::Refuse { farewell, .. }) => farewell,
         other => panic!("{other:?}"),
     };
     let farewell = refusal(exchange.login(ConnectionId(4), "d"));
@@ -249,7 +250,7 @@ fn a_registry_that_fails_turns_the_client_away_and_the_next_attempt_works() {
     exchange.login(A, "r1");
     exchange.hub.handle_recorded(A, Err("the disk is full".to_owned()), exchange.now);
     match &exchange.drain()[..] {
-        [Command::Decide { decision: Err(farewell), .. }] => assert!(farewell.reason.contains("disk is full")),
+        [Command::Refuse { farewell, .. }] => assert!(farewell.reason.contains("disk is full")),
         other => panic!("{other:?}"),
     }
     exchange.join(B, "r1");
@@ -408,6 +409,7 @@ fn a_late_joiner_gets_the_last_messages_of_a_transient_local_topic_once_and_befo
         let frames = frames_to(commands, to).into_iter();
         frames.filter_map(|f| if let Frame::Data(data) = f { Some(data.sequence) } else { None }).collect::<Vec<_>>()
     };
+    const NOTHING: [u64; 0] = [];
     let publish = |exchange: &mut Exchange, sequence| {
         let data = Data { id: 1, sequence, source_time: Wall(0), payload: Bytes::from_static(b"cdr") };
         exchange.frame(A, Frame::Data(data))
@@ -417,13 +419,13 @@ fn a_late_joiner_gets_the_last_messages_of_a_transient_local_topic_once_and_befo
         publish(&mut exchange, sequence);
     }
     assert_eq!(sequences(&exchange.frame(C, subscribe.clone()), C), [1, 2], "as many as its depth");
-    assert_eq!(sequences(&exchange.frame(C, subscribe.clone()), C), [], "but not again to the same one");
+    assert_eq!(sequences(&exchange.frame(C, subscribe.clone()), C), NOTHING, "but not again to the same one");
     assert_eq!(sequences(&publish(&mut exchange, 3), C), [3]);
     // When nobody takes it any more its origin stops reading: what was kept may be out of date.
     exchange.frame(B, Frame::Unsubscribe(vec![feed]));
     exchange.frame(C, Frame::Unsubscribe(vec![feed]));
     let commands = exchange.frame(B, subscribe);
-    assert_eq!(sequences(&commands, B), []);
+    assert_eq!(sequences(&commands, B), NOTHING);
     assert!(demands(&commands, A)[0].wanted);
 }
 

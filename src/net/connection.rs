@@ -47,7 +47,7 @@ pub enum What {
         /// For sending to it and ending it.
         handle: Handle,
     },
-    /// (Server) The peer wants to log in; answer with [`Handle::decide`].
+    /// (Server) The peer wants to log in; answer with [`Handle::welcome`] or [`Handle::refuse`].
     Login(Login),
     /// (Client) The exchange has taken us in.
     Welcomed(Welcome),
@@ -86,10 +86,17 @@ impl Handle {
         &self.link
     }
 
-    /// Answers a [`What::Login`]. Come before the welcome is put into the link: the session has to be ready when the
-    /// client answers it.
-    pub fn decide(&self, decision: Result<(), Farewell>) {
-        self.order(Order::Decide(decision));
+    /// Answers a [`What::Login`]: sends `welcome` in front of everything else, and makes the session ready.
+    ///
+    /// Neither may come before the other: a session that is ready pings at once, and the client must not see a ping before
+    /// its welcome; a client that has its welcome answers at once, and the session must not see that before it is ready.
+    pub fn welcome(&self, welcome: Packet) {
+        self.link.send_first(welcome, || self.order(Order::Decide(Ok(()))));
+    }
+
+    /// Answers a [`What::Login`]: turns the client away.
+    pub fn refuse(&self, farewell: Farewell) {
+        self.order(Order::Decide(Err(farewell)));
     }
 
     /// Says goodbye and closes the connection.

@@ -33,6 +33,17 @@ impl Link {
         }
     }
 
+    /// Puts a control packet into the outbox, with `meanwhile` done while nobody else can put anything in.
+    pub(super) fn send_first(&self, packet: Packet, meanwhile: impl FnOnce()) {
+        let mut outbox = self.outbox.lock();
+        meanwhile();
+        let pushed = outbox.push(Class::Control, packet);
+        drop(outbox);
+        if pushed.is_ok() {
+            self.filled.notify_one();
+        }
+    }
+
     /// Sends a control frame.
     pub fn send_control(&self, frame: &Frame) {
         match frame.encode() {

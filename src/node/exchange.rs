@@ -158,12 +158,17 @@ impl Exchange {
     fn carry_out(&mut self) {
         while let Some(command) = self.hub.poll_command() {
             match command {
-                Command::Decide { to, decision } => {
+                Command::Welcome { to, packet } => {
                     if let Some(listener) = &self.listener {
                         listener.logged_in(to);
                     }
                     if let Some(peer) = self.peers.get(&to) {
-                        peer.handle.decide(decision);
+                        peer.handle.welcome(packet);
+                    }
+                }
+                Command::Refuse { to, farewell } => {
+                    if let Some(peer) = self.peers.get(&to) {
+                        peer.handle.refuse(farewell);
                     }
                 }
                 Command::Send { to, class, packet } => {

@@ -166,7 +166,7 @@ impl Session {
     }
 
     /// (Server) The decision on the login that [`Output::Login`] asked for. The welcome itself is sent by whoever decided,
-    /// in front of everything else that it sends to this client.
+    /// in front of everything else that is sent to this client.
     pub fn handle_decision(&mut self, decision: Result<(), Farewell>, now: Now) {
         if matches!(self.state, State::Deciding) {
             match decision {

@@ -467,9 +467,15 @@ impl World {
     fn carry_out_hub(&mut self) {
         while let Some(command) = self.hub.poll_command() {
             match command {
-                Command::Decide { to, decision } => {
+                Command::Welcome { to, packet } => {
+                    self.transmit_packet(to, Side::Client, &packet);
                     if let Some(end) = self.server_ends.get_mut(&to) {
-                        end.session.handle_decision(decision, self.now);
+                        end.session.handle_decision(Ok(()), self.now);
+                    }
+                }
+                Command::Refuse { to, farewell } => {
+                    if let Some(end) = self.server_ends.get_mut(&to) {
+                        end.session.handle_decision(Err(farewell), self.now);
                     }
                 }
                 Command::Send { to, packet, .. } => self.transmit_packet(to, Side::Client, &packet),

@@ -67,6 +67,8 @@ pub(super) struct Flags {
 const TICK: Duration = Duration::from_millis(500);
 /// How long the server may take to open its port. ROS starts within a second; a loaded machine takes longer.
 const SERVER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server that runs may take to open its port.
+const OPENING_PATIENCE: Duration = Duration::from_secs(3);
 /// How long one export may take, and how long after a failed one the next is tried.
 const EXPORT_PATIENCE: Duration = Duration::from_secs(15);
 const EXPORT_RETRY: Duration = Duration::from_secs(3);
@@ -163,17 +165,23 @@ impl<'a> Demo<'a> {
 
     /// Waits until the server's port is open; `None` if it will not be.
     async fn wait_for_port(&mut self) -> anyhow::Result<Option<()>> {
-        let patience = Instant::now() + SERVER_PATIENCE;
+        let mut until = Instant::now() + SERVER_PATIENCE;
         let mut tick = interval(TICK);
         while self.state.endpoint().is_none() {
             tokio::select! {
-                Some(line) = self.lines.recv() => self.handle_line(&line)?,
+                Some(line) = self.lines.recv() => {
+                    self.handle_line(&line)?;
+                    if self.state.closed_reason().is_some() {
+                        // It runs but does not listen: unless that changes at once, it could not open its port.
+                        until = until.min(Instant::now() + OPENING_PATIENCE);
+                    }
+                }
                 _ = tick.tick() => {
                     if !self.processes.ended_alone().is_empty() {
                         return Ok(None);
                     }
                 }
-                () = sleep_until(patience) => return Ok(None),
+                () = sleep_until(until) => return Ok(None),
             }
         }
         Ok(Some(()))
@@ -261,7 +269,7 @@ impl<'a> Demo<'a> {
             terminal::print_line("everything worked")?;
             return Ok(Outcome::Fine);
         }
-        if self.begun.elapsed() < TIME_NEEDED {
+        if ended_alone.is_empty() && self.state.endpoint().is_some() && self.begun.elapsed() < TIME_NEEDED {
             let needed = TIME_NEEDED.as_secs();
             terminal::print_line(&format!("the demo needs about {needed} s to show everything; give it more time"))?;
         }

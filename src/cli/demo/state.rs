@@ -8,7 +8,7 @@ use std::{
 
 use super::plan::Part;
 use crate::{
-    cli::report::StatusReport,
+    cli::{report::StatusReport, table::harmless},
     simulation::{DriverReport, RobotReport},
     status::ClientState,
 };
@@ -16,6 +16,8 @@ use crate::{
 /// Messages of a peer that have to come before a robot counts as having heard it: more than could be left over from
 /// somewhere else.
 const HEARD_MIN: u64 = 10;
+/// Pairs of robots that are listed one by one.
+const PAIRS_SHOWN: usize = 6;
 /// Legs that the driven robot has to follow: one straight ahead and one turn.
 const LEGS_MIN: u32 = 2;
 /// Statuses that have to be published: more than the first one.
@@ -127,6 +129,12 @@ impl State {
         self.latest.as_ref().and_then(|latest| latest.endpoint)
     }
 
+    /// Why the exchange is closed, if it is.
+    pub(super) fn closed_reason(&self) -> Option<&str> {
+        let latest = self.latest.as_ref().filter(|latest| latest.endpoint.is_none())?;
+        Some(&latest.closed_reason)
+    }
+
     /// Whether every client of the demo was ON once.
     pub(super) fn everybody_was_on(&self) -> bool {
         self.ids().iter().all(|id| self.was_on.contains(id))
@@ -143,7 +151,17 @@ impl State {
 
     /// What the demo promised, and whether it was kept.
     pub(super) fn checks(&self) -> Vec<Check> {
-        vec![self.all_on(), self.all_heard(), self.driven(), self.published(), self.exported()]
+        vec![self.opened(), self.all_on(), self.all_heard(), self.driven(), self.published(), self.exported()]
+    }
+
+    fn opened(&self) -> Check {
+        let finding = match (self.endpoint(), self.closed_reason()) {
+            (Some(endpoint), _) => format!("on {endpoint}"),
+            (None, Some(reason)) => harmless(reason),
+            (None, None) => "nothing was heard of it".to_owned(),
+        };
+        let passed = self.endpoint().is_some();
+        Check { what: "the exchange opened its port", passed, finding, suspects: vec![Part::Server] }
     }
 
     fn all_on(&self) -> Check {
@@ -158,26 +176,39 @@ impl State {
     }
 
     fn all_heard(&self) -> Check {
-        let mut counts = Vec::new();
-        let mut suspects = Vec::new();
-        let mut passed = true;
-        for here in &self.robots {
-            for there in self.robots.iter().filter(|there| *there != here) {
-                let count =
-                    self.told.get(here).and_then(|report| report.peers.get(there)).map_or(0, |peer| peer.messages);
-                counts.push(format!("{here} heard {there} {count} times"));
-                if count < HEARD_MIN {
-                    passed = false;
-                    suspects.extend([
-                        Part::Simulation(here.clone()),
-                        Part::Robot(here.clone()),
-                        Part::Robot(there.clone()),
-                    ]);
-                }
+        let pairs: Vec<(&String, &String, u64)> = self
+            .robots
+            .iter()
+            .flat_map(|here| self.robots.iter().filter(move |there| *there != here).map(move |there| (here, there)))
+            .map(|(here, there)| {
+                let peer = self.told.get(here).and_then(|report| report.peers.get(there));
+                (here, there, peer.map_or(0, |peer| peer.messages))
+            })
+            .collect();
+        let deaf: Vec<_> = pairs.iter().filter(|(_, _, count)| *count < HEARD_MIN).copied().collect();
+        let words = |pairs: &[(&String, &String, u64)]| {
+            let words: Vec<String> =
+                pairs.iter().map(|(here, there, count)| format!("{here} heard {there} {count} times")).collect();
+            words.join(", ")
+        };
+        let finding = match (pairs.len(), deaf.len()) {
+            (0, _) => "there is only one".to_owned(),
+            (0..=PAIRS_SHOWN, _) => words(&pairs),
+            (all, 0) => {
+                let least = pairs.iter().map(|(_, _, count)| count).min().copied().unwrap_or_default();
+                format!("all {all} pairs, each at least {least} times")
             }
+            (_, _) => words(&deaf[..deaf.len().min(PAIRS_SHOWN)]),
+        };
+        let suspects = deaf.iter().flat_map(|(here, there, _)| {
+            [Part::Simulation(here.to_string()), Part::Robot(here.to_string()), Part::Robot(there.to_string())]
+        });
+        Check {
+            what: "the robots received each other's odometry",
+            passed: deaf.is_empty(),
+            finding,
+            suspects: suspects.collect(),
         }
-        let finding = if counts.is_empty() { "there is only one".to_owned() } else { counts.join(", ") };
-        Check { what: "the robots received each other's odometry", passed, finding, suspects }
     }
 
     fn driven(&self) -> Check {
@@ -322,7 +353,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_for_granted() {
-        assert_eq!(failed(&State::new(["r1", "r2"].map(str::to_owned))).len(), 5);
+        assert_eq!(failed(&State::new(["r1", "r2"].map(str::to_owned))).len(), 6);
     }
 
     #[test]
@@ -332,6 +363,14 @@ mod tests {
         let check = off.all_on();
         assert_eq!((check.passed, check.finding.as_str()), (false, "never ON: r2"));
         assert_eq!(check.suspects, [Part::Robot("r2".to_owned()), Part::Server]);
+
+        let mut closed = good();
+        let line = status(&[])
+            .replace(r#""127.0.0.1:7420""#, "null")
+            .replace(r#""closed_reason":"""#, r#""closed_reason":"in use""#);
+        closed.handle_line("watcher", &line);
+        assert_eq!(closed.opened().finding, "in use");
+        assert_eq!(failed(&closed), ["the exchange opened its port"]);
 
         let mut deaf = good();
         deaf.handle_line("simulation-r2", &robot("r2", "r1", HEARD_MIN - 1));
