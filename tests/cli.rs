@@ -68,6 +68,17 @@ fn the_programs_are_the_verbs() {
 }
 
 #[test]
+fn a_domain_that_cannot_be_is_explained_and_ends_no_process() {
+    for arguments in [&["status"] as &[&str], &["doctor"], &["server", "--port", "0"]] {
+        let (code, output, errors) = run(300, arguments);
+        assert!(matches!(code, Some(1 | 2)), "{arguments:?}: {code:?}");
+        let said = format!("{output}{errors}");
+        assert!(said.contains("300") && said.contains("232"), "{arguments:?}: {said}");
+        assert!(!said.contains("RTPS"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn without_a_server_the_administrator_is_told_where_was_looked() {
     for verb in [&["status"] as &[&str], &["open"], &["clients", "--json"]] {
         let (code, output, errors) = run(97, &[verb, &["--timeout", "1"]].concat());

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    table::{Align, Cell, Column, Paint, Table, harmless},
+    table::{Align, Cell, Column, Paint, Table, cut, harmless},
     units,
 };
 use crate::{
@@ -117,20 +117,28 @@ impl StatusReport {
     pub(super) fn render(&self, earlier: Option<&StatusReport>, width: usize, colour: bool) -> String {
         let clients = clients_table(&self.clients, self.stamp, earlier).render(width, colour);
         let clients = if self.clients.is_empty() { "no client is known yet\n" } else { &clients };
-        format!("{}\n\n{clients}", self.headline(colour))
+        format!("{}\n\n{clients}", self.headline(width, colour))
     }
 
-    fn headline(&self, colour: bool) -> String {
-        let port = match self.endpoint {
-            Some(endpoint) => format!("exchange {} on {endpoint}", Paint::Good.apply("open", colour)),
-            None => format!("exchange {}: {}", Paint::Bad.apply("closed", colour), harmless(&self.closed_reason)),
+    /// One line, cut to `width` columns: a line that the terminal breaks would stay behind when the picture is redrawn.
+    fn headline(&self, width: usize, colour: bool) -> String {
+        let (word, paint, place) = match self.endpoint {
+            Some(endpoint) => ("open", Paint::Good, format!(" on {endpoint}")),
+            None => ("closed", Paint::Bad, String::new()),
         };
-        let clients = format!("{} of {} clients connected", self.connected(), self.clients.len());
-        match (self.refused, self.suppressed) {
-            (0, 0) => format!("{port}, {clients}"),
-            (refused, 0) => format!("{port}, {clients}, {refused} refused"),
-            (refused, suppressed) => format!("{port}, {clients}, {refused} refused ({suppressed} not logged)"),
-        }
+        let clients = format!(", {} of {} clients connected", self.connected(), self.clients.len());
+        let refused = match (self.refused, self.suppressed) {
+            (0, 0) => String::new(),
+            (refused, 0) => format!(", {refused} refused"),
+            (refused, suppressed) => format!(", {refused} refused ({suppressed} not logged)"),
+        };
+        let reason = match self.endpoint {
+            Some(_) => String::new(),
+            None => format!(": {}", harmless(&self.closed_reason)),
+        };
+        let begin = "exchange ";
+        let rest = cut(&format!("{place}{clients}{refused}{reason}"), width.saturating_sub(begin.len() + word.len()));
+        format!("{begin}{}{rest}", paint.apply(word, colour))
     }
 }
 

@@ -252,7 +252,7 @@ fn rules(
         PathBuf::new,
     );
     if given.value.as_os_str().is_empty() {
-        remarks.push(format!("no rules file was given: the built-in rules of a {kind} apply"));
+        remarks.push(format!("no rules file was given: the built-in rules for kind {kind} apply"));
         return Ok((rules_file::built_in(kind)?, RulesOrigin::BuiltIn));
     }
     let path = values::path(&given, environment)?;
@@ -301,7 +301,7 @@ mod tests {
             config.remarks,
             [
                 r#"no id was given: this robot is called "turtle_7" after the host name "turtle-7.lab.example"; give an id to call it otherwise"#,
-                "no rules file was given: the built-in rules of a robot apply",
+                "no rules file was given: the built-in rules for kind robot apply",
             ]
         );
     }
@@ -415,7 +415,7 @@ mod tests {
             ),
             (
                 |_, raw| raw.keep_alive_timeout = 0.2,
-                "keep_alive_timeout: keep_alive_timeout of 0.2 s is not longer than ping_period of 1 s, so every line would be taken for dead; use a keep_alive_timeout of several ping_periods (from the parameter keep_alive_timeout)".to_owned(),
+                "keep_alive_timeout: a keep_alive_timeout of 0.2 s is not longer than the ping_period of 1 s, so every line would be taken for dead; use a keep_alive_timeout of several ping_periods (from the parameter keep_alive_timeout)".to_owned(),
             ),
             (
                 |_, raw| raw.rules = "~bob/rules.yaml".to_owned(),

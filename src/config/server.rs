@@ -308,11 +308,11 @@ mod tests {
             ),
             (
                 |_, raw| raw.keep_alive_timeout = 0.5,
-                "keep_alive_timeout: keep_alive_timeout of 0.5 s is not longer than ping_period of 1 s, so every line would be taken for dead; use a keep_alive_timeout of several ping_periods (from the parameter keep_alive_timeout)",
+                "keep_alive_timeout: a keep_alive_timeout of 0.5 s is not longer than the ping_period of 1 s, so every line would be taken for dead; use a keep_alive_timeout of several ping_periods (from the parameter keep_alive_timeout)",
             ),
             (
                 |_, raw| (raw.ping_period, raw.keep_alive_timeout) = (10.0, 0.0),
-                "ping_period: keep_alive_timeout of 4 s is not longer than ping_period of 10 s, so every line would be taken for dead; use a keep_alive_timeout of several ping_periods (from the parameter ping_period)",
+                "ping_period: a keep_alive_timeout of 4 s is not longer than the ping_period of 10 s, so every line would be taken for dead; use a keep_alive_timeout of several ping_periods (from the parameter ping_period)",
             ),
             (
                 |_, raw| raw.frame_id = "/map".to_owned(),

@@ -70,7 +70,7 @@ pub(super) fn keep_alive(ping_period: f64, keep_alive_timeout: f64) -> Result<(D
         // The one that was given is the one to change.
         let blamed = if timeout.origin == Origin::Default { &ping } else { &timeout };
         return Err(blamed.fault(format!(
-            "keep_alive_timeout of {} s is not longer than ping_period of {} s, so every line would be taken for dead; \
+            "a keep_alive_timeout of {} s is not longer than the ping_period of {} s, so every line would be taken for dead; \
              use a keep_alive_timeout of several ping_periods",
             timeout.value.as_secs_f64(),
             ping.value.as_secs_f64()

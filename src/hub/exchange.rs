@@ -200,7 +200,7 @@ impl Hub {
         self.endpoint = None;
         self.closed_reason = reason.to_owned();
         self.changed = true;
-        self.event(now, EventKind::Port, None, None, format!("closed: {reason}"));
+        self.event(now, EventKind::Port, None, None, format!("closed ({reason})"));
     }
 
     /// A connection wants to log in.
@@ -263,7 +263,7 @@ impl Hub {
     /// A connection is over, logged in or not.
     pub fn handle_ended(&mut self, from: ConnectionId, address: SocketAddr, end: &End, now: Now) {
         let reason = end.farewell.reason.as_str();
-        if !end.was_ready {
+        if !end.was_ready && !end.was_probe {
             self.refused += 1;
             self.changed = true;
             if self.floodgate.passes(now.mono) {

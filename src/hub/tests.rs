@@ -64,7 +64,7 @@ impl Exchange {
     }
 
     fn leave(&mut self, from: ConnectionId, was_ready: bool) -> Vec<Command> {
-        let end = End { farewell: Farewell::new(Cause::Stopping, "bye"), ours: false, was_ready };
+        let end = End { farewell: Farewell::new(Cause::Stopping, "bye"), ours: false, was_ready, was_probe: false };
         self.hub.handle_ended(from, address(from), &end, self.now);
         self.drain()
     }
@@ -455,6 +455,16 @@ fn a_flood_of_strangers_is_counted_but_fills_no_log() {
     let status = exchange.hub.status(exchange.now, |_| LineFigures::default());
     assert_eq!(status.refused, 1_000);
     assert_eq!(status.suppressed, 1_000 - u64::from(defaults::REFUSALS_LOGGED_PER_MINUTE));
+}
+
+#[test]
+fn somebody_who_only_looks_whether_the_port_is_open_is_no_stranger() {
+    let mut exchange = Exchange::new();
+    let farewell = Farewell::new(Cause::KeepAlive, "the connection broke");
+    let end = End { farewell, ours: false, was_ready: false, was_probe: true };
+    exchange.hub.handle_ended(A, address(A), &end, exchange.now);
+    assert_eq!(exchange.drain(), []);
+    assert_eq!(exchange.hub.status(exchange.now, |_| LineFigures::default()).refused, 0);
 }
 
 #[test]

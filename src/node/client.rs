@@ -62,8 +62,9 @@ fn start_node(name: &str, has_kind: bool) -> anyhow::Result<ClientNode> {
 
 async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let (bridge_sender, mut bridge_events) = mpsc::channel(defaults::SAMPLE_QUEUE);
+    // Hidden, as nodes are whose names begin with an underscore: it has no parameters and no services of its own.
     let options =
-        BridgeOptions { node_name: format!("{}_bridge", node.name()), namespace: node.namespace().to_owned() };
+        BridgeOptions { node_name: format!("_{}_bridge", node.name()), namespace: node.namespace().to_owned() };
     let bridge = Bridge::start(options, bridge_sender).context("the bridge cannot join the ROS graph")?;
     for remark in &config.remarks {
         tracing::info!("{remark}");

@@ -313,6 +313,7 @@ impl Exchange {
                 Ok(AdminReply::Opened(endpoint))
             }
             Err(error) => {
+                tracing::error!("the port could not be opened: {error}");
                 self.hub.handle_port_closed(&error, now());
                 Err(AdminError(error))
             }

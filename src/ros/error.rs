@@ -42,6 +42,14 @@ pub enum RosError {
     /// The arguments after `--ros-args` are wrong.
     #[error("the ROS arguments of the command line are not valid: {0}")]
     Arguments(String),
+    /// A ROS_DOMAIN_ID that cannot be.
+    #[error("ROS_DOMAIN_ID is {given:?}, which is no domain; use a number from 0 to {most}")]
+    Domain {
+        /// As set.
+        given: String,
+        /// The largest one.
+        most: u32,
+    },
     /// A name or value with a NUL byte, which ROS cannot take.
     #[error("{what} {value:?} contains a NUL byte")]
     Nul {

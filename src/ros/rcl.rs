@@ -107,6 +107,7 @@ pub(super) fn one_at_a_time<T>(action: impl FnOnce() -> T) -> T {
 
 /// Checks the ROS arguments of the command line without starting anything. r2r panics on wrong ones.
 pub(super) fn check_arguments() -> Result<(), RosError> {
+    check_domain()?;
     let arguments = std::env::args_os()
         .map(|argument| match argument.into_string() {
             Ok(argument) => c_string("argument", &argument),
@@ -133,6 +134,21 @@ pub(super) fn check_arguments() -> Result<(), RosError> {
     Ok(())
 }
 
+/// Largest ROS_DOMAIN_ID whose ports fit below 65536 (RTPS 2.3, 9.6.1.1).
+const DOMAIN_MAX: u32 = 232;
+
+/// Fast DDS ends the process, with words of its own, when the domain is too large.
+fn check_domain() -> Result<(), RosError> {
+    let given = match std::env::var("ROS_DOMAIN_ID") {
+        Ok(given) if !given.is_empty() => given,
+        _ => return Ok(()),
+    };
+    match given.trim().parse::<u32>() {
+        Ok(domain) if domain <= DOMAIN_MAX => Ok(()),
+        _ => Err(RosError::Domain { given, most: DOMAIN_MAX }),
+    }
+}
+
 /// An rcl context: one DDS participant.
 pub(super) struct Context(Handle<ffi::rcl_context_t>);
 
@@ -140,6 +156,7 @@ impl Context {
     /// Starts a context that takes none of the program's ROS arguments except its security enclave; the domain comes
     /// from the environment, as for every ROS program.
     pub(super) fn start() -> Result<Arc<Context>, RosError> {
+        check_domain()?;
         let arguments = enclave_arguments(std::env::args_os().filter_map(|argument| argument.into_string().ok()))
             .iter()
             .map(|argument| c_string("argument", argument))

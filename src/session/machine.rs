@@ -58,6 +58,8 @@ pub struct End {
     pub ours: bool,
     /// Whether the session was ready, that is: logged in.
     pub was_ready: bool,
+    /// Whether the peer went without having said anything: somebody looked whether the port is open.
+    pub was_probe: bool,
 }
 
 /// One connection seen from one end.
@@ -67,6 +69,8 @@ pub struct Session {
     timing: Timing,
     clock: PeerClock,
     last_heard: Mono,
+    /// Whether anything was ever heard.
+    heard: bool,
     next_ping: Mono,
     outputs: VecDeque<Output>,
 }
@@ -113,6 +117,7 @@ impl Session {
     /// Some bytes came, even if they are no whole frame yet: a large message on a slow link is a sign of life.
     pub fn handle_heard(&mut self, now: Now) {
         self.last_heard = now.mono;
+        self.heard = true;
     }
 
     /// What the decoder found.
@@ -241,6 +246,7 @@ impl Session {
             timing,
             clock: PeerClock::default(),
             last_heard: now.mono,
+            heard: false,
             next_ping: now.mono,
             outputs: VecDeque::new(),
         }
@@ -289,7 +295,8 @@ impl Session {
                 true
             }
         };
-        self.outputs.push_back(Output::Ended(End { farewell, ours, was_ready }));
+        let was_probe = !ours && !self.heard;
+        self.outputs.push_back(Output::Ended(End { farewell, ours, was_ready, was_probe }));
     }
 
     fn send(&mut self, frame: Frame) {
@@ -472,6 +479,6 @@ mod tests {
         client.handle_item(Item::Preamble(Version::CURRENT), at(1));
         let farewell = Farewell::new(Cause::DuplicateId, "r1 is connected already");
         client.handle_item(Item::Frame(Frame::Refused(farewell.clone())), at(1));
-        assert_eq!(ended(&mut client), End { farewell, ours: false, was_ready: false });
+        assert_eq!(ended(&mut client), End { farewell, ours: false, was_ready: false, was_probe: false });
     }
 }

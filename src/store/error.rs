@@ -110,7 +110,7 @@ pub enum StoreError {
         fault: &'static str,
     },
     /// The file is there already.
-    #[error("{} exists already; choose another file name, or allow it to be overwritten", .0.display())]
+    #[error("{} exists already; choose another file name, or ask for it to be overwritten (overwrite: true, --overwrite)", .0.display())]
     Exists(PathBuf),
     /// The end of the time range is before its start.
     #[error("the time range ends at {end}, before it starts at {start}; exchange the two")]
