@@ -24,7 +24,9 @@ pub const CLIENT_ID_MAX: usize = 64;
 /// Longest free text that a client may send about itself (display name, host name, version) [bytes].
 pub const TEXT_MAX: usize = 256;
 /// Most capabilities a client may list.
-pub const CAPABILITIES_MAX: usize = 32;
+pub const CAPABILITIES_MAX: usize = 16;
+/// Longest capability [bytes]: a word. With these limits [`LIST_CHUNK`] clients always fit into one control frame.
+pub const CAPABILITY_MAX: usize = 64;
 /// Longest topic or type name [bytes]: DDS allows topic names of 256.
 pub const NAME_MAX: usize = 256;
 /// Names that one pattern may stand for once its braces are written out: with [`NAME_MAX`] this bounds what a remote

@@ -192,6 +192,37 @@ fn every_client_hears_who_comes_and_goes() {
 }
 
 #[test]
+fn a_table_of_the_largest_clients_that_are_let_in_still_fits_its_frames() {
+    let largest = "x".repeat(defaults::TEXT_MAX);
+    let mut hub = Hub::new(Limits::default(), &largest, vec![]);
+    hub.handle_opened("127.0.0.1:7420".parse().unwrap(), Now::default());
+    let clients = defaults::LIST_CHUNK as u64 + 1;
+    for number in 0..clients {
+        let mut login = login(&format!("c{number:0>width$}", width = defaults::CLIENT_ID_MAX - 1));
+        login.name.clone_from(&largest);
+        login.host_name.clone_from(&largest);
+        login.software_version.clone_from(&largest);
+        login.ros_distro.clone_from(&largest);
+        login.capabilities = vec!["x".repeat(defaults::CAPABILITY_MAX); defaults::CAPABILITIES_MAX];
+        let connection = ConnectionId(number);
+        hub.handle_login(connection, login, address(connection), Now::default());
+        hub.handle_recorded(connection, Ok(SessionId(1)), Now::default());
+        let farewell = Farewell::new(Cause::Stopping, "x".repeat(defaults::REASON_MAX));
+        let end = End { farewell, ours: false, was_ready: true, was_probe: false };
+        if number + 1 < clients {
+            hub.handle_ended(connection, address(connection), &end, Now::default());
+        }
+    }
+    let commands: Vec<_> = std::iter::from_fn(|| hub.poll_command()).collect();
+    let told: usize = frames_to(&commands, ConnectionId(clients - 1))
+        .iter()
+        .map(|frame| if let Frame::Clients(update) = frame { update.clients.len() } else { 0 })
+        .sum();
+    // The whole table, and the news of itself.
+    assert_eq!(told as u64, clients + 1);
+}
+
+#[test]
 fn a_second_client_of_the_same_id_is_refused_in_words_and_the_first_stays() {
     let mut exchange = Exchange::new();
     exchange.join(A, "r1");

@@ -82,9 +82,12 @@ pub enum Cause {
 }
 
 impl Farewell {
-    /// A farewell whose reason is cut to [`defaults::REASON_MAX`].
+    /// A farewell whose reason is one line of at most [`defaults::REASON_MAX`] bytes: it goes into logs and tables.
     pub fn new(cause: Cause, reason: impl Into<String>) -> Self {
-        let mut reason = reason.into();
+        let mut reason: String = reason.into();
+        if reason.chars().any(char::is_control) {
+            reason = reason.replace(char::is_control, " ");
+        }
         if reason.len() > defaults::REASON_MAX {
             let end = (0..=defaults::REASON_MAX).rev().find(|&i| reason.is_char_boundary(i)).unwrap_or(0);
             reason.truncate(end);
@@ -195,6 +198,13 @@ pub struct Demand {
     pub max_rate_millihertz: u32,
 }
 
+impl Farewell {
+    pub(super) fn check(&self, kind: FrameKind) -> Result<(), WireError> {
+        check_length(kind, "reason", &self.reason, defaults::REASON_MAX)?;
+        check_text_of(kind, "reason", &self.reason)
+    }
+}
+
 impl Login {
     pub(super) fn check(&self) -> Result<(), WireError> {
         for (what, text) in [
@@ -213,7 +223,10 @@ impl Login {
                 defaults::CAPABILITIES_MAX,
             ));
         }
-        self.capabilities.iter().try_for_each(|capability| check_text(FrameKind::Login, "capability", capability))
+        self.capabilities.iter().try_for_each(|capability| {
+            check_length(FrameKind::Login, "capability", capability, defaults::CAPABILITY_MAX)?;
+            check_text(FrameKind::Login, "capability", capability)
+        })
     }
 }
 
@@ -247,6 +260,11 @@ pub(super) fn check_topic(kind: FrameKind, topic: &TopicInfo) -> Result<(), Wire
 
 fn check_text(kind: FrameKind, what: &'static str, text: &str) -> Result<(), WireError> {
     check_length(kind, what, text, defaults::TEXT_MAX)?;
+    check_text_of(kind, what, text)
+}
+
+/// Texts of peers go to terminals and logs: none may move the cursor or begin a new line there.
+fn check_text_of(kind: FrameKind, what: &'static str, text: &str) -> Result<(), WireError> {
     if text.chars().any(char::is_control) {
         return Err(WireError::Invalid { kind, what, fault: "has control characters".to_owned() });
     }

@@ -254,6 +254,15 @@ mod tests {
     }
 
     #[test]
+    fn our_own_farewells_are_always_ones_that_a_peer_takes() {
+        let farewell = Farewell::new(Cause::PortClosed, format!("two\nlines {}", "ä".repeat(defaults::REASON_MAX)));
+        assert!(farewell.reason.starts_with("two lines"), "{farewell}");
+        let frame = Frame::Goodbye(farewell);
+        let item = ready().next(&mut BytesMut::from(bytes_of(&frame).as_slice()));
+        assert_eq!(item, Ok(Some(Item::Frame(frame))));
+    }
+
+    #[test]
     fn nothing_is_encoded_that_a_receiver_would_refuse() {
         let payload = Bytes::from(vec![0; defaults::MESSAGE_MAX + 1]);
         let data = Frame::Data(Data { id: 0, sequence: 0, source_time: Wall(0), payload });
@@ -271,7 +280,15 @@ mod tests {
         for (frame, words) in [
             (Frame::Login(long), "name in the Login frame has 257 bytes"),
             (Frame::Login(control), "host name in the Login frame has control characters"),
-            (Frame::Login(many), "capabilities in the Login frame number 33"),
+            (
+                Frame::Goodbye(Farewell { cause: Cause::Stopping, reason: "\u{1b}[2J".to_owned() }),
+                "reason in the Goodbye frame has control characters",
+            ),
+            (
+                Frame::Refused(Farewell { cause: Cause::Full, reason: "x".repeat(defaults::REASON_MAX + 1) }),
+                "reason in the Refused frame has 1025 bytes",
+            ),
+            (Frame::Login(many), "capabilities in the Login frame number 17"),
             (
                 Frame::Offers(vec![Offer {
                     channel: ChannelId(1),

@@ -248,6 +248,7 @@ impl Frame {
     fn check(&self) -> Result<(), WireError> {
         match self {
             Frame::Login(login) => login.check(),
+            Frame::Refused(farewell) | Frame::Goodbye(farewell) => farewell.check(self.kind()),
             Frame::Interests(interests) => interests.check(),
             Frame::Offers(offers) => offers.iter().try_for_each(|offer| check_topic(self.kind(), &offer.topic)),
             Frame::FeedsOpen(feeds) => feeds.iter().try_for_each(|feed| check_topic(self.kind(), &feed.topic)),
