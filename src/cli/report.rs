@@ -379,7 +379,21 @@ mod tests {
         let mut closed = status();
         (closed.endpoint, closed.open, closed.closed_reason) = (None, false, "maintenance\x1b[31m".to_owned());
         let text = closed.render(None, 80, false);
-        assert!(text.starts_with("exchange closed: maintenance\u{fffd}[31m, 1 of 2 clients"), "{text}");
+        let headline = "exchange closed, 1 of 2 clients connected, 3 refused: maintenance\u{fffd}[31m\n";
+        assert!(text.starts_with(headline), "{text}");
+    }
+
+    #[test]
+    fn a_headline_that_the_terminal_would_break_once_stayed_behind_at_each_redraw() {
+        let mut closed = status();
+        (closed.endpoint, closed.open, closed.closed_reason) = (None, false, "maintenance ".repeat(30));
+        for status in [status(), closed] {
+            for width in [20, 40, 60, 80] {
+                let text = status.render(None, width, false);
+                let headline = text.lines().next().unwrap();
+                assert!(headline.chars().count() <= width, "{width}: {headline}");
+            }
+        }
     }
 
     #[test]
