@@ -98,6 +98,7 @@ def test_every_acknowledged_session_survives_kill_9(exchange):
     assert len(set(numbers)) == len(numbers), "a session number was given twice"
     recorded = dict(exchange.rows("SELECT id, client FROM sessions"))
     lost = [(session, client) for session, client in acknowledged if recorded.get(session) != client]
+    print(f"{len(acknowledged)} sessions acknowledged over {KILLS} kills, {len(recorded)} recorded, {len(lost)} lost")
     assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged sessions are not in the registry: {lost[:5]}"
     known = {client for (client,) in exchange.rows("SELECT id FROM clients")}
     assert known == {"r1", "r2", *(f"visitor_{n}" for n in range(VISITORS))}
