@@ -169,17 +169,13 @@ impl Feeds {
 
     /// `subscriber` takes a feed no more.
     pub(super) fn unsubscribe(&mut self, subscriber: ConnectionId, feed: FeedId) -> Option<DemandChange> {
-        let entry = self.entries.get_mut(&feed)?;
-        entry.subscribers.remove(&subscriber)?;
-        entry.demand_change(&mut self.budget)
+        self.entries.get_mut(&feed)?.leave(subscriber, &mut self.budget)
     }
 
     /// `subscriber` takes nothing any more.
     pub(super) fn unsubscribe_all(&mut self, subscriber: ConnectionId) -> Vec<DemandChange> {
-        let (entries, budget) = (self.entries.values_mut(), &mut self.budget);
-        entries
-            .filter_map(|entry| entry.subscribers.remove(&subscriber).and_then(|_| entry.demand_change(budget)))
-            .collect()
+        let budget = &mut self.budget;
+        self.entries.values_mut().filter_map(|entry| entry.leave(subscriber, budget)).collect()
     }
 
     /// Takes away every subscription of `subscriber` that its new `interests` do not cover.
@@ -191,9 +187,7 @@ impl Feeds {
     ) -> Vec<DemandChange> {
         let budget = &mut self.budget;
         let entries = self.entries.values_mut().filter(|entry| !interests.match_feed(me, &entry.announcement));
-        entries
-            .filter_map(|entry| entry.subscribers.remove(&subscriber).and_then(|_| entry.demand_change(budget)))
-            .collect()
+        entries.filter_map(|entry| entry.leave(subscriber, budget)).collect()
     }
 
     /// Who gets a message on `channel` of `origin` at `now`: calls `deliver` for each, and returns the feed and its class.
@@ -232,6 +226,12 @@ impl Feeds {
 }
 
 impl FeedEntry {
+    /// `subscriber` takes it no more, if it did.
+    fn leave(&mut self, subscriber: ConnectionId, budget: &mut Budget) -> Option<DemandChange> {
+        self.subscribers.remove(&subscriber)?;
+        self.demand_change(budget)
+    }
+
     /// The demand, if it is another one than the origin was told last.
     fn demand_change(&mut self, budget: &mut Budget) -> Option<DemandChange> {
         let rates = || self.subscribers.values().map(|pace| pace.max_rate_millihertz());
