@@ -129,6 +129,22 @@ number_id!(
     /// A publisher of our own in the local ROS graph.
     WriterId(u64)
 );
+number_id!(
+    /// A service server of our own in the local ROS graph, which stands for one elsewhere.
+    ServerId(u64)
+);
+number_id!(
+    /// A service client of our own in the local ROS graph, which calls for others.
+    CallerId(u64)
+);
+number_id!(
+    /// One service call, numbered by whoever passes it on, valid for its connection.
+    CallId(u64)
+);
+number_id!(
+    /// A rule in force. Never used again in the same process.
+    RuleId(u32)
+);
 
 #[cfg(test)]
 mod tests {

@@ -46,6 +46,14 @@ pub struct Traffic {
     pub bytes_out: u64,
     /// Topic messages to the client that were given up because its line was too slow.
     pub messages_dropped: u64,
+    /// Topic messages to the client that were given up because they were too old.
+    pub messages_late: u64,
+    /// Service calls from the client.
+    pub calls_in: u64,
+    /// Service calls to the client.
+    pub calls_out: u64,
+    /// Service calls from the client that had no answer.
+    pub calls_failed: u64,
 }
 
 /// A client, connected or not.
@@ -85,12 +93,23 @@ pub struct ClientStatus {
     pub clock_offset: Option<i64>,
     /// What went through its line in the present session.
     pub traffic: Traffic,
+    /// Its topics that more than one client commands, such as `/cmd_vel: alice, bob`.
+    pub contested: Vec<String>,
+    /// What is in the way of its routes, in words.
+    pub problems: Vec<String>,
 }
 
 impl ClientStatus {
     /// The same without what changes all the time: traffic and link figures.
     pub fn without_traffic(self) -> Self {
-        ClientStatus { traffic: Traffic::default(), round_trip: None, clock_offset: None, ..self }
+        ClientStatus {
+            traffic: Traffic::default(),
+            round_trip: None,
+            clock_offset: None,
+            contested: Vec::new(),
+            problems: Vec::new(),
+            ..self
+        }
     }
 }
 
@@ -134,4 +153,6 @@ pub struct LineStatus {
     pub clock_offset: Option<i64>,
     /// Topic messages that could not be sent or published, since the program started.
     pub messages_dropped: u64,
+    /// What is in the way of its routes, in words.
+    pub problems: Vec<String>,
 }

@@ -167,7 +167,7 @@ fn own_publications_are_not_heard() {
 #[test]
 fn the_graph_tells_own_endpoints_from_others() {
     alone("the_graph_tells_own_endpoints_from_others", &[], || {
-        let qos = Qos { reliability: Reliability::Reliable, durability: Durability::TransientLocal, depth: 3 };
+        let qos = Qos { durability: Durability::TransientLocal, depth: 3, ..Qos::default() };
         let about = topic("graph", "nav_msgs/msg/Odometry", qos);
         let mut left = Side::start("same_name", 64);
         // The name of the node must not matter.
@@ -262,7 +262,7 @@ fn a_full_queue_costs_a_reader_that_keeps_the_last_its_oldest_and_they_are_count
 #[test]
 fn late_joiners_get_what_is_transient_local() {
     alone("late_joiners_get_what_is_transient_local", &[], || {
-        let qos = Qos { reliability: Reliability::Reliable, durability: Durability::TransientLocal, depth: 1 };
+        let qos = Qos { durability: Durability::TransientLocal, depth: 1, ..Qos::default() };
         let about = topic("latched", "std_msgs/msg/String", qos);
         let sender = Side::start("latched_sender", 64);
         sender.bridge.create_writer(WriterId(1), &about).unwrap();

@@ -90,6 +90,8 @@ fn a_client(id: &str, state: ClientState) -> ClientStatus {
         round_trip: None,
         clock_offset: None,
         traffic: Traffic::default(),
+        contested: Vec::new(),
+        problems: Vec::new(),
     }
 }
 
@@ -123,7 +125,7 @@ impl Ear {
             name: name.to_owned(),
             type_name: type_name.to_owned(),
             type_hash: String::new(),
-            qos: Qos { reliability: Reliability::Reliable, durability, depth: 10 },
+            qos: Qos { durability, ..Qos::default() },
         };
         bridge.create_reader(ReaderId(1), &topic).unwrap();
         Ear { _bridge: bridge, events }

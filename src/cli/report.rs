@@ -327,7 +327,10 @@ mod tests {
                 bytes_in: 1_234_567,
                 bytes_out: 4_321,
                 messages_dropped: 0,
+                ..Traffic::default()
             },
+            contested: Vec::new(),
+            problems: Vec::new(),
         }
     }
 

@@ -338,6 +338,7 @@ impl Line {
             round_trip: self.clock.map(|clock| clock.round_trip),
             clock_offset: self.clock.map(|clock| clock.offset),
             messages_dropped: self.dropped_before + dropped + dropped_here,
+            problems: Vec::new(),
         }
     }
 }

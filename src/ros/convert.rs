@@ -99,6 +99,12 @@ pub(super) fn client_message(client: &ClientStatus) -> msg::ClientStatus {
         bytes_in: client.traffic.bytes_in,
         bytes_out: client.traffic.bytes_out,
         messages_dropped: client.traffic.messages_dropped,
+        messages_late: client.traffic.messages_late,
+        calls_in: client.traffic.calls_in,
+        calls_out: client.traffic.calls_out,
+        calls_failed: client.traffic.calls_failed,
+        contested: client.contested.iter().map(|topic| text(topic)).collect(),
+        problems: client.problems.iter().map(|problem| text(problem)).collect(),
     }
 }
 
@@ -141,7 +147,13 @@ pub(super) fn client_status(message: &msg::ClientStatus) -> Result<ClientStatus,
             bytes_in: message.bytes_in,
             bytes_out: message.bytes_out,
             messages_dropped: message.messages_dropped,
+            messages_late: message.messages_late,
+            calls_in: message.calls_in,
+            calls_out: message.calls_out,
+            calls_failed: message.calls_failed,
         },
+        contested: message.contested.clone(),
+        problems: message.problems.clone(),
     })
 }
 
@@ -194,6 +206,7 @@ pub(super) fn line_message(line: &LineStatus) -> msg::Connection {
         round_trip: seconds(line.round_trip),
         clock_offset: offset_seconds(line.clock_offset),
         messages_dropped: line.messages_dropped,
+        problems: line.problems.iter().map(|problem| text(problem)).collect(),
     }
 }
 
@@ -225,7 +238,19 @@ pub(super) mod tests {
             reason: if on { String::new() } else { "goodbye".to_owned() },
             round_trip: on.then_some(Duration::from_millis(12)),
             clock_offset: on.then_some(-1_500_000),
-            traffic: Traffic { messages_in: 1, messages_out: 2, bytes_in: 3, bytes_out: 4, messages_dropped: 5 },
+            traffic: Traffic {
+                messages_in: 1,
+                messages_out: 2,
+                bytes_in: 3,
+                bytes_out: 4,
+                messages_dropped: 5,
+                messages_late: 6,
+                calls_in: 7,
+                calls_out: 8,
+                calls_failed: 9,
+            },
+            contested: vec!["/cmd_vel: alice, bob".to_owned()],
+            problems: vec!["/map: differs".to_owned()],
         }
     }
 
@@ -297,6 +322,7 @@ pub(super) mod tests {
             round_trip: None,
             clock_offset: Some(2_000_000),
             messages_dropped: 6,
+            problems: Vec::new(),
         };
         let message = line_message(&line);
         assert_eq!((message.id.as_str(), message.server.as_str()), ("r1", "exchange.local:7420"));

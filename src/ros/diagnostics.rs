@@ -204,6 +204,7 @@ mod tests {
             round_trip: None,
             clock_offset: None,
             messages_dropped: 0,
+            problems: Vec::new(),
         };
         let mut level = |line: &LineStatus| of_line("n", line, &mut memory).status[0].level;
         assert_eq!(level(&line), OK);

@@ -26,7 +26,7 @@ pub(super) fn snapshot(node: &Node, ownership: &Ownership) -> Result<LocalGraph,
             topics.push(LocalTopic { name, publishers, subscribers });
         }
     }
-    Ok(LocalGraph { topics })
+    Ok(LocalGraph { topics, services: Vec::new() })
 }
 
 #[derive(Debug, Clone, Copy)]

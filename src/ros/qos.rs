@@ -1,10 +1,12 @@
 //! QoS between our words and the middleware's.
 
+use std::time::Duration;
+
 use r2r_rcl as ffi;
 
 use crate::{
     defaults,
-    model::{Durability, Qos, Reliability},
+    model::{Durability, Liveliness, Qos, Reliability},
 };
 
 /// QoS of a reader. Depth 0 makes it KEEP_ALL: then it pushes back to reliable publishers instead of losing their oldest
@@ -22,6 +24,13 @@ pub(super) fn reader_profile(base: ffi::rmw_qos_profile_t, qos: &Qos) -> ffi::rm
 /// means [`defaults::BURST_DEPTH`] where samples are sent again until they arrive, else [`defaults::UNKNOWN_DEPTH`].
 pub(super) fn writer_profile(base: ffi::rmw_qos_profile_t, qos: &Qos) -> ffi::rmw_qos_profile_t {
     let mut profile = policies(base, qos);
+    profile.deadline = rmw_time(qos.deadline);
+    profile.lifespan = rmw_time(qos.lifespan);
+    profile.liveliness = match qos.liveliness {
+        Liveliness::Automatic => ffi::rmw_qos_liveliness_policy_t::RMW_QOS_POLICY_LIVELINESS_AUTOMATIC,
+        Liveliness::ManualByTopic => ffi::rmw_qos_liveliness_policy_t::RMW_QOS_POLICY_LIVELINESS_MANUAL_BY_TOPIC,
+    };
+    profile.liveliness_lease_duration = rmw_time(qos.lease);
     if qos.depth == 0 && qos.reliability == Reliability::Reliable && qos.durability == Durability::Volatile {
         profile.depth = defaults::BURST_DEPTH as usize;
     }
@@ -60,8 +69,31 @@ pub(super) fn discovered(profile: &ffi::rmw_qos_profile_t) -> Qos {
             }
             _ => 0,
         },
+        deadline: duration(&profile.deadline),
+        lifespan: duration(&profile.lifespan),
+        liveliness: match profile.liveliness {
+            ffi::rmw_qos_liveliness_policy_t::RMW_QOS_POLICY_LIVELINESS_MANUAL_BY_TOPIC => Liveliness::ManualByTopic,
+            _ => Liveliness::Automatic,
+        },
+        lease: duration(&profile.liveliness_lease_duration),
     }
 }
+
+/// Zero is rmw's word for "the default of the middleware", which is no limit.
+fn rmw_time(limit: Option<Duration>) -> ffi::rmw_time_t {
+    limit.map_or(ffi::rmw_time_t { sec: 0, nsec: 0 }, |limit| ffi::rmw_time_t {
+        sec: limit.as_secs(),
+        nsec: u64::from(limit.subsec_nanos()),
+    })
+}
+
+/// Middlewares say "for ever" in several ways; nobody means a limit of a year.
+fn duration(time: &ffi::rmw_time_t) -> Option<Duration> {
+    let limit = Duration::from_secs(time.sec).saturating_add(Duration::from_nanos(time.nsec));
+    (!limit.is_zero() && limit < FOREVER).then_some(limit)
+}
+
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 #[cfg(test)]
 mod tests {
@@ -76,11 +108,24 @@ mod tests {
     fn a_profile_says_back_what_it_was_made_from() {
         for reliability in [Reliability::Reliable, Reliability::BestEffort] {
             for durability in [Durability::Volatile, Durability::TransientLocal] {
-                let qos = Qos { reliability, durability, depth: 7 };
+                let qos = Qos { reliability, durability, depth: 7, ..Qos::default() };
                 assert_eq!(discovered(&reader_profile(base(), &qos)), qos);
                 assert_eq!(discovered(&writer_profile(base(), &qos)), qos);
             }
         }
+    }
+
+    #[test]
+    fn a_writer_promises_what_its_publishers_promised() {
+        let qos = Qos {
+            deadline: Some(Duration::from_millis(1_500)),
+            lifespan: Some(Duration::from_secs(2)),
+            liveliness: Liveliness::ManualByTopic,
+            lease: Some(Duration::from_nanos(7)),
+            ..Qos::default()
+        };
+        assert_eq!(discovered(&writer_profile(base(), &qos)), qos);
+        assert_eq!(discovered(&reader_profile(base(), &qos)), Qos::default(), "a reader asks for none of it");
     }
 
     #[test]

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Endpoint, LocalGraph, LocalTopic, Rules};
+use super::{Endpoint, LocalGraph, LocalTopic, Rules, qos};
 use crate::{
     defaults,
     ids::{ChannelId, ClientId, FeedId, ReaderId, WriterId},
-    model::{ClientKind, Durability, Qos, Reliability, TopicInfo},
+    model::{ClientKind, Durability, TopicInfo},
     outbox::Class,
     pace::{Pace, lower_limit, millihertz},
     time::Mono,
@@ -458,36 +458,9 @@ fn topics_published_by_others(topic: &LocalTopic) -> Vec<TopicInfo> {
         name: topic.name.clone(),
         type_name: type_name.to_owned(),
         type_hash: type_hash.to_owned(),
-        qos: qos_for_all(&publishers),
+        qos: qos::for_all(publishers.iter().map(|publisher| &publisher.qos)),
     });
     infos.collect()
-}
-
-/// Reliable or transient_local only if all publishers are, since a subscription that asks for more than a publisher
-/// offers gets nothing from it; as deep as all of them together.
-///
-/// Where a publisher's depth is not known (discovery does not carry it in DDS), a reliable and volatile route is made
-/// KEEP_ALL, so that our own queue is never the one that loses; history for late joiners is counted with
-/// [`defaults::UNKNOWN_DEPTH`].
-fn qos_for_all(publishers: &[&Endpoint]) -> Qos {
-    let all = |test: &dyn Fn(&Qos) -> bool| publishers.iter().all(|publisher| test(&publisher.qos));
-    let reliability = match all(&|qos| qos.reliability == Reliability::Reliable) {
-        true => Reliability::Reliable,
-        false => Reliability::BestEffort,
-    };
-    let durability = match all(&|qos| qos.durability == Durability::TransientLocal) {
-        true => Durability::TransientLocal,
-        false => Durability::Volatile,
-    };
-    let unknown = !all(&|qos| qos.depth != 0);
-    let depth_of = |qos: &Qos| if qos.depth == 0 { defaults::UNKNOWN_DEPTH } else { qos.depth };
-    let depth = if unknown && reliability == Reliability::Reliable && durability == Durability::Volatile {
-        0
-    } else {
-        let sum = publishers.iter().map(|publisher| depth_of(&publisher.qos)).fold(0, u32::saturating_add);
-        sum.min(defaults::DEPTH_MAX)
-    };
-    Qos { reliability, durability, depth }
 }
 
 fn is_subscribed_by_others(graph: &LocalGraph, topic: &TopicInfo) -> bool {

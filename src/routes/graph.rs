@@ -2,11 +2,22 @@
 
 use crate::model::Qos;
 
-/// Every topic of the local graph, ordered by name.
+/// Every topic and service of the local graph, ordered by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LocalGraph {
     /// The topics.
     pub topics: Vec<LocalTopic>,
+    /// The services, those of actions included, ordered by name.
+    pub services: Vec<LocalService>,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalService {
+    /// Fully qualified name, such as `/set_mode`.
+    pub name: String,
+    /// Who serves it: the readers of its requests. Their QoS means nothing.
+    pub servers: Vec<Endpoint>,
 }
 
 /// One topic.

@@ -3,6 +3,7 @@
 mod engine;
 pub mod graph;
 pub mod pattern;
+pub mod qos;
 pub mod rules;
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,7 @@ fn graph(entries: &[(&str, &str, bool, bool)]) -> LocalGraph {
                 subscribers: endpoints(name, false),
             })
             .collect(),
+        services: Vec::new(),
     }
 }
 
@@ -270,13 +271,14 @@ fn a_type_that_is_not_installed_is_reported_once_and_not_tried_again_for_ever() 
 
 #[test]
 fn a_route_promises_only_what_all_its_publishers_promise() {
-    let qos = |reliability, durability, depth| Qos { reliability, durability, depth };
+    let qos = |reliability, durability, depth| Qos { reliability, durability, depth, ..Qos::default() };
     let publishers = |list: &[Qos]| LocalGraph {
         topics: vec![LocalTopic {
             name: "/odom".to_owned(),
             publishers: list.iter().map(|&qos| endpoint(ODOM, false, qos)).collect(),
             subscribers: vec![],
         }],
+        services: Vec::new(),
     };
     let offered = |list: &[Qos]| {
         let mut routes = connected();

@@ -102,7 +102,12 @@ mod tests {
             name: "/odom".to_owned(),
             type_name: "nav_msgs/msg/Odometry".to_owned(),
             type_hash: "RIHS01_ab".to_owned(),
-            qos: Qos { reliability: Reliability::BestEffort, durability: Durability::TransientLocal, depth: 5 },
+            qos: Qos {
+                reliability: Reliability::BestEffort,
+                durability: Durability::TransientLocal,
+                depth: 5,
+                ..Qos::default()
+            },
         }
     }
 
@@ -140,6 +145,8 @@ mod tests {
             round_trip: Some(std::time::Duration::from_micros(300)),
             clock_offset: Some(-5),
             traffic: Traffic::default(),
+            contested: Vec::new(),
+            problems: Vec::new(),
         };
         let frames = vec![
             Frame::Login(login()),

@@ -134,7 +134,7 @@ impl Graph {
         for topic in self.readers.values() {
             add(&topic.name, &topic.type_name, true, false);
         }
-        LocalGraph { topics: topics.into_values().collect() }
+        LocalGraph { topics: topics.into_values().collect(), services: Vec::new() }
     }
 
     fn name_of(&self, name: &str) -> &str {

@@ -46,6 +46,8 @@ impl Hub {
             round_trip: None,
             clock_offset: None,
             traffic: Traffic::default(),
+            contested: Vec::new(),
+            problems: Vec::new(),
         };
         if let Some((connection, line)) = line
             && let Stage::Ready { since, .. } = line.stage
@@ -64,6 +66,7 @@ impl Hub {
                 bytes_in: figures.bytes_in,
                 bytes_out: figures.bytes_out,
                 messages_dropped: figures.messages_dropped,
+                ..Traffic::default()
             };
         }
         status
