@@ -75,6 +75,9 @@ pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 
 // ---- hub ----
 
+/// Lines that a client may tell about what is in the way of its routes: more would only repeat these.
+pub const PROBLEMS_MAX: usize = 16;
+
 /// Clients connected at once.
 pub const CLIENTS_MAX: usize = 1_000;
 /// Connections that have not logged in yet, at once. Everything a stranger can make the server hold is this many login
@@ -92,6 +95,17 @@ pub const REFUSALS_LOGGED_PER_MINUTE: u32 = 60;
 pub const HISTORY_FEED_BYTES: usize = 4 * 1024 * 1024;
 /// The same of all topics together. Beyond it no more are kept, which is told in the log.
 pub const HISTORY_BYTES: usize = 256 * 1024 * 1024;
+
+// ---- services ----
+
+/// How long the answer to a service call may take unless a rule says otherwise. Long enough for a slow service, short enough
+/// that a caller learns of a hanging one.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Calls that one client may have waiting at once; more fail at once. A proxy that answers slowly must not hold memory
+/// without bound.
+pub const CALLS_PENDING_MAX: usize = 1_024;
+/// Longest time limit that a rule may give a call: an operator waits no longer than a day.
+pub const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 // ---- queues ----
 

@@ -142,6 +142,10 @@ number_id!(
     CallId(u64)
 );
 number_id!(
+    /// One of several publishers behind a channel, numbered by its origin, valid for its connection.
+    PublisherId(u16)
+);
+number_id!(
     /// A rule in force. Never used again in the same process.
     RuleId(u32)
 );

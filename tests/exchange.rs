@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use switchboard::{
     admin::{AdminError, AdminReply, AdminRequest},
     config::{Environment, RawServer, ServerConfig},
-    ids::{ChannelId, ClientId, FeedId},
+    ids::{ChannelId, ClientId, FeedId, PublisherId},
     model::{ClientKind, Qos, TopicInfo},
     net::{Dial, Dialler, Event, Handle, What},
     node::exchange::{self, AdminQuery},
@@ -165,7 +165,14 @@ impl Client {
     }
 
     fn send_data(&self, channel: u32, sequence: u64, payload: Bytes) {
-        let frame = Frame::Data(Data { id: channel, sequence, source_time: Wall(1), payload });
+        let frame = Frame::Data(Data {
+            id: channel,
+            publisher: PublisherId(0),
+            keep: 0,
+            sequence,
+            source_time: Wall(1),
+            payload,
+        });
         let class = switchboard::outbox::Class::State;
         self.handle.as_ref().unwrap().link().send(class, frame.encode().unwrap());
     }
@@ -194,11 +201,11 @@ fn offer() -> Frame {
 }
 
 fn interests() -> Frame {
-    Frame::Interests(Interests { wants: vec!["/*/odom".to_owned()], accepts: vec![] })
+    Frame::Interests(Interests { wants: vec!["/*/odom".to_owned()], accepts: vec![], services: vec![] })
 }
 
 fn subscribe(feed: FeedId) -> Frame {
-    Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: 0 }])
+    Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: 0, latest_only: false }])
 }
 
 /// r1 offers, r2 takes; returns when r1 knows that its topic is wanted.

@@ -271,6 +271,7 @@ fn cut(text: &str, most: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::{Section, Thing};
 
     fn environment() -> Environment {
         Environment { home: Some("/home/ada".into()), ros_home: None, host_name: "turtle-7.lab.example".to_owned() }
@@ -362,7 +363,7 @@ mod tests {
         let of_flag = robot_with(|flags, _| flags.rules = Some(file.clone())).unwrap();
         let of_parameter = robot_with(|_, raw| raw.rules = file.to_str().unwrap().to_owned()).unwrap();
         assert_eq!(of_flag.rules_origin, RulesOrigin::File(file));
-        assert!(of_flag.rules.offers("/odom", "nav_msgs/msg/Odometry").is_some());
+        assert!(of_flag.rules.find(Section::Offer, &Thing::topic("/odom", "nav_msgs/msg/Odometry")).is_some());
         assert_eq!(of_flag, of_parameter);
     }
 

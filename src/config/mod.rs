@@ -76,7 +76,10 @@ mod shipped_files {
     use serde::{Deserialize, de::DeserializeOwned};
 
     use super::*;
-    use crate::model::ClientKind;
+    use crate::{
+        model::ClientKind,
+        routes::{Section, Thing},
+    };
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -179,12 +182,12 @@ mod shipped_files {
             ("/odom", "nav_msgs/msg/Odometry"),
             ("/camera/front/compressed", "sensor_msgs/msg/CompressedImage"),
         ] {
-            assert!(robot.offers(topic, type_name).is_some(), "{topic}");
+            assert!(robot.find(Section::Offer, &Thing::topic(topic, type_name)).is_some(), "{topic}");
         }
-        assert!(robot.offers("/camera/front/raw", "sensor_msgs/msg/Image").is_none());
-        assert!(robot.accepts("/cmd_vel", "geometry_msgs/msg/Twist").is_none());
+        assert!(robot.find(Section::Offer, &Thing::topic("/camera/front/raw", "sensor_msgs/msg/Image")).is_none());
+        assert!(robot.find(Section::Accept, &Thing::topic("/cmd_vel", "geometry_msgs/msg/Twist")).is_none());
         let operator = rules_file::built_in(ClientKind::Operator).unwrap();
-        assert!(operator.wants("/r1/odom", "nav_msgs/msg/Odometry").is_some());
+        assert!(operator.find(Section::Want, &Thing::topic("/r1/odom", "nav_msgs/msg/Odometry")).is_some());
         let observer = rules_file::built_in(ClientKind::Observer).unwrap();
         assert!(observer.offer.is_empty());
         assert_eq!(observer.want, operator.want);
@@ -201,10 +204,13 @@ mod shipped_files {
             ("/battery_state", "sensor_msgs/msg/BatteryState"),
             ("/camera/image/compressed", "sensor_msgs/msg/CompressedImage"),
         ] {
-            assert!(robot.offers(topic, type_name).is_some(), "{topic} is not offered");
-            assert!(operator.wants(&format!("/r1{topic}"), type_name).is_some(), "{topic} is not wanted");
+            assert!(robot.find(Section::Offer, &Thing::topic(topic, type_name)).is_some(), "{topic} is not offered");
+            assert!(
+                operator.find(Section::Want, &Thing::topic(&format!("/r1{topic}"), type_name)).is_some(),
+                "{topic} is not wanted"
+            );
         }
-        assert!(robot.wants("/r2/odom", "nav_msgs/msg/Odometry").is_some());
-        assert!(robot.accepts("/cmd_vel", "geometry_msgs/msg/Twist").is_some());
+        assert!(robot.find(Section::Want, &Thing::topic("/r2/odom", "nav_msgs/msg/Odometry")).is_some());
+        assert!(robot.find(Section::Accept, &Thing::topic("/cmd_vel", "geometry_msgs/msg/Twist")).is_some());
     }
 }

@@ -32,7 +32,7 @@ use serde_saphyr::{Spanned, UserMessageFormatter};
 use crate::{
     defaults,
     model::ClientKind,
-    routes::rules::{AcceptRule, OfferRule, Pattern, Rules, WantRule},
+    routes::{Pattern, Rule, Rules, Section, Subject},
 };
 
 /// Why a rules file cannot be used.
@@ -89,10 +89,11 @@ pub fn built_in(kind: ClientKind) -> Result<Rules, RulesFileError> {
         ClientKind::Robot => parse("robot_rules.yaml", include_str!("../../config/robot_rules.yaml")),
         ClientKind::Operator => parse("operator_rules.yaml", include_str!("../../config/operator_rules.yaml")),
         // Somebody who only looks offers nothing.
-        ClientKind::Observer => Ok(Rules {
-            offer: Vec::new(),
-            ..parse("operator_rules.yaml", include_str!("../../config/operator_rules.yaml"))?
-        }),
+        ClientKind::Observer => {
+            let mut rules = built_in(ClientKind::Operator)?;
+            rules.offer.clear();
+            Ok(rules)
+        }
     }
 }
 
@@ -111,43 +112,27 @@ pub fn parse(file: &str, text: &str) -> Result<Rules, RulesFileError> {
     for (name, section) in root.entries("sections")? {
         match name {
             "offer" => {
-                for rule in section.rules(&["topic", "type", "rate"], "local name, such as /odom")? {
-                    match rule {
-                        Rule::Never(topic) => rules.never_offer.push(topic),
-                        Rule::Allow { topic, type_name, rate: max_rate, .. } => {
-                            rules.offer.push(OfferRule { topic, type_name, max_rate });
-                        }
-                    }
+                for (rule, _) in section.rules(&["topic", "type", "rate"], "local name, such as /odom")? {
+                    add(&mut rules, Section::Offer, rule, &root)?;
                 }
             }
             "want" => {
-                for rule in section.rules(&["topic", "type", "rate"], "name on the exchange, such as /*/odom")? {
-                    match rule {
-                        Rule::Never(topic) => rules.never_want.push(topic),
-                        Rule::Allow { topic, type_name, rate: max_rate, line } => {
-                            check_exchange_name(&topic, &Node { line, ..section.clone() })?;
-                            rules.want.push(WantRule { topic, type_name, max_rate });
-                        }
+                for (rule, line) in
+                    section.rules(&["topic", "type", "rate"], "name on the exchange, such as /*/odom")?
+                {
+                    if !rule.never {
+                        check_exchange_name(&rule.name, &Node { line, ..section.clone() })?;
                     }
+                    add(&mut rules, Section::Want, rule, &root)?;
                 }
             }
             "accept" => {
-                for rule in section.rules(&["topic", "type"], "local name, such as /cmd_vel")? {
-                    match rule {
-                        Rule::Never(topic) => rules.never_accept.push(topic),
-                        Rule::Allow { topic, type_name, .. } => rules.accept.push(AcceptRule { topic, type_name }),
-                    }
+                for (rule, _) in section.rules(&["topic", "type"], "local name, such as /cmd_vel")? {
+                    add(&mut rules, Section::Accept, rule, &root)?;
                 }
             }
             _ => return Err(section.wrong("unknown section; use offer, want and accept")),
         }
-    }
-    let interests = rules.want.len() + rules.accept.len();
-    if interests > defaults::INTERESTS_MAX {
-        return Err(root.wrong(format!(
-            "{interests} rules in want and accept together are too many for the exchange; use at most {}, with wildcards",
-            defaults::INTERESTS_MAX
-        )));
     }
     Ok(rules)
 }
@@ -174,10 +159,13 @@ fn not_yaml(file: &str, error: &serde_saphyr::Error) -> RulesFileError {
     RulesFileError::Wrong { file: file.to_owned(), line, key: None, fault }
 }
 
-/// A rule of any section.
-enum Rule {
-    Allow { topic: Pattern, type_name: Option<Pattern>, rate: Option<f64>, line: u64 },
-    Never(Pattern),
+fn add(rules: &mut Rules, section: Section, rule: Rule, root: &Node<'_>) -> Result<(), RulesFileError> {
+    rules.add(section, rule, false).map(|_| ()).map_err(|_| {
+        root.wrong(format!(
+            "the rules in want and accept together are too many for the exchange; use at most {}, with wildcards",
+            defaults::INTERESTS_MAX
+        ))
+    })
 }
 
 /// A place in the tree.
@@ -221,7 +209,7 @@ impl<'a> Node<'a> {
     }
 
     /// The rules of a section, with `keys` allowed in each.
-    fn rules(&self, keys: &[&str], name_form: &str) -> Result<Vec<Rule>, RulesFileError> {
+    fn rules(&self, keys: &[&str], name_form: &str) -> Result<Vec<(Rule, u64)>, RulesFileError> {
         let items = match self.value {
             Value::Nothing => return Ok(Vec::new()),
             Value::List(items) => items,
@@ -248,10 +236,10 @@ impl<'a> Node<'a> {
             .collect()
     }
 
-    fn rule(&self, keys: &[&str], name_form: &str) -> Result<Rule, RulesFileError> {
+    fn rule(&self, keys: &[&str], name_form: &str) -> Result<(Rule, u64), RulesFileError> {
         if let Value::Text(_) = self.value {
             let topic = self.topic(name_form)?;
-            return Ok(Rule::Allow { topic, type_name: None, rate: None, line: self.line });
+            return Ok((Rule::new(Subject::Topic, topic), self.line));
         }
         let (mut topic, mut type_name, mut rate, mut never) = (None, None, None, None);
         let entries = match self.value {
@@ -273,8 +261,10 @@ impl<'a> Node<'a> {
             }
         }
         match (topic, never) {
-            (_, Some(never)) => Ok(Rule::Never(never)),
-            (Some(topic), None) => Ok(Rule::Allow { topic, type_name, rate, line: self.line }),
+            (_, Some(never)) => Ok((Rule { never: true, ..Rule::new(Subject::Topic, never) }, self.line)),
+            (Some(topic), None) => {
+                Ok((Rule { type_name, max_rate: rate, ..Rule::new(Subject::Topic, topic) }, self.line))
+            }
             (None, None) => Err(self.wrong(format!("the rule has no topic; add \"topic:\" with a {name_form}"))),
         }
     }
@@ -420,10 +410,6 @@ mod tests {
         parse("rules.yaml", text).unwrap_err().to_string()
     }
 
-    fn pattern(text: &str) -> Pattern {
-        Pattern::new(text).unwrap()
-    }
-
     #[test]
     fn every_form_of_a_rule_is_read() {
         let rules = parse(
@@ -449,30 +435,35 @@ accept:
 ",
         )
         .unwrap();
+        let read = |section| -> Vec<_> {
+            let rules: &[Rule] = rules.section(section);
+            rules
+                .iter()
+                .map(|rule| {
+                    (rule.name.as_str(), rule.type_name.as_ref().map(Pattern::as_str), rule.max_rate, rule.never)
+                })
+                .collect()
+        };
         assert_eq!(
-            rules,
-            Rules {
-                offer: vec![
-                    OfferRule {
-                        topic: pattern("/odom"),
-                        type_name: Some(pattern("nav_msgs/msg/Odometry")),
-                        max_rate: Some(10.0)
-                    },
-                    OfferRule { topic: pattern("/tf"), type_name: None, max_rate: None },
-                    OfferRule { topic: pattern("/camera/**"), type_name: None, max_rate: Some(2.5) },
-                ],
-                never_offer: vec![pattern("/camera/private/**")],
-                want: vec![
-                    WantRule { topic: pattern("/*/odom"), type_name: None, max_rate: Some(10.0) },
-                    WantRule { topic: pattern("/**"), type_name: None, max_rate: None },
-                ],
-                never_want: vec![pattern("/*/map")],
-                accept: vec![
-                    AcceptRule { topic: pattern("/cmd_vel"), type_name: Some(pattern("*/msg/Twist")) },
-                    AcceptRule { topic: pattern("/goal"), type_name: None },
-                ],
-                never_accept: vec![pattern("/goal/secret")],
-            }
+            read(Section::Offer),
+            [
+                ("/odom", Some("nav_msgs/msg/Odometry"), Some(10.0), false),
+                ("/tf", None, None, false),
+                ("/camera/**", None, Some(2.5), false),
+                ("/camera/private/**", None, None, true),
+            ]
+        );
+        assert_eq!(
+            read(Section::Want),
+            [("/*/odom", None, Some(10.0), false), ("/**", None, None, false), ("/*/map", None, None, true)]
+        );
+        assert_eq!(
+            read(Section::Accept),
+            [
+                ("/cmd_vel", Some("*/msg/Twist"), None, false),
+                ("/goal", None, None, false),
+                ("/goal/secret", None, None, true),
+            ]
         );
     }
 
@@ -575,7 +566,7 @@ accept:
         let text = format!("want:\n{}accept:\n{}", "  - /*/a\n".repeat(200), "  - /a\n".repeat(100));
         assert_eq!(
             fault(&text),
-            "rules.yaml:1: 300 rules in want and accept together are too many for the exchange; use at most 256, with wildcards"
+            "rules.yaml:1: the rules in want and accept together are too many for the exchange; use at most 256, with wildcards"
         );
     }
 
@@ -605,7 +596,10 @@ accept:
     #[test]
     fn a_bomb_of_aliases_is_refused_and_a_few_are_taken() {
         let text = "offer:\n  - {topic: /a, type: &odometry nav_msgs/msg/Odometry}\n  - {topic: /b, type: *odometry}\n";
-        assert_eq!(parse("rules.yaml", text).unwrap().offer[1].type_name, Some(pattern("nav_msgs/msg/Odometry")));
+        assert_eq!(
+            parse("rules.yaml", text).unwrap().offer[1].type_name,
+            Some(Pattern::new("nav_msgs/msg/Odometry").unwrap())
+        );
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
             text += &format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", "));

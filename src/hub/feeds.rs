@@ -104,7 +104,7 @@ impl Feeds {
             Flow::State => Class::of_type(&offer.topic.type_name),
             Flow::Command { .. } => Class::Command,
         };
-        let demand = Demand { channel: offer.channel, wanted: false, max_rate_millihertz: 0 };
+        let demand = Demand { channel: offer.channel, wanted: false, max_rate_millihertz: 0, held: false };
         // A command is for now: one that was given earlier is not given again to a robot that comes back.
         let is_kept = offer.topic.qos.durability == Durability::TransientLocal && offer.flow == Flow::State;
         let history = is_kept.then(|| History::new(offer.topic.qos.depth));
@@ -240,6 +240,7 @@ impl FeedEntry {
             channel: self.channel,
             wanted: !self.subscribers.is_empty(),
             max_rate_millihertz: if unlimited { 0 } else { rates().max().unwrap_or(0) },
+            held: false,
         };
         if demand == self.demand {
             return None;

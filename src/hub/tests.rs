@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::*;
 use crate::{
     defaults,
-    ids::{ChannelId, ClientId, ConnectionId, FeedId, SessionId},
+    ids::{ChannelId, ClientId, ConnectionId, FeedId, PublisherId, SessionId},
     model::{ClientKind, Durability, Qos, TopicInfo},
     outbox::Class,
     registry::EventKind,
@@ -76,7 +76,7 @@ impl Exchange {
 
     fn interests(&mut self, from: ConnectionId, wants: &[&str], accepts: &[&str]) -> Vec<Command> {
         let texts = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect();
-        self.frame(from, Frame::Interests(Interests { wants: texts(wants), accepts: texts(accepts) }))
+        self.frame(from, Frame::Interests(Interests { wants: texts(wants), accepts: texts(accepts), services: vec![] }))
     }
 
     fn offer(&mut self, from: ConnectionId, channel: u32, flow: Flow, name: &str) -> Vec<Command> {
@@ -86,7 +86,14 @@ impl Exchange {
 
     /// Sends a message, and says who got it.
     fn send(&mut self, from: ConnectionId, channel: u32) -> Vec<ConnectionId> {
-        let data = Data { id: channel, sequence: 0, source_time: Wall(0), payload: Bytes::from_static(b"cdr") };
+        let data = Data {
+            id: channel,
+            publisher: PublisherId(0),
+            keep: 2,
+            sequence: 0,
+            source_time: Wall(0),
+            payload: Bytes::from_static(b"cdr"),
+        };
         let mut receivers = vec![];
         self.hub.route(from, data, self.now, |to, _, _| receivers.push(to));
         receivers
@@ -302,11 +309,11 @@ fn a_topic_flows_to_those_who_want_it_and_only_while_they_do() {
     assert_eq!(opened(&commands, C), [], "nobody hears of what it did not ask for");
     assert_eq!(exchange.send(A, 5), [], "and nothing is sent before somebody subscribes");
 
-    let subscribe = |feed| Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: 0 }]);
+    let subscribe = |feed| Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: 0, latest_only: false }]);
     let commands = exchange.frame(B, subscribe(feed.feed));
     assert_eq!(
         demands(&commands, A),
-        [Demand { channel: ChannelId(5), wanted: true, max_rate_millihertz: 0 }],
+        [Demand { channel: ChannelId(5), wanted: true, max_rate_millihertz: 0, held: false }],
         "its origin is told under its own number"
     );
     assert_eq!(exchange.send(A, 5), [B]);
@@ -328,7 +335,7 @@ fn interests_that_come_after_the_offers_find_them_too_and_narrower_ones_end_feed
     let feeds = opened(&exchange.interests(B, &["/r1/**"], &[]), B);
     assert_eq!(feeds.len(), 2);
     for feed in &feeds {
-        let subscription = Subscription { feed: feed.feed, max_rate_millihertz: 0 };
+        let subscription = Subscription { feed: feed.feed, max_rate_millihertz: 0, latest_only: false };
         exchange.frame(B, Frame::Subscribe(vec![subscription]));
     }
     let commands = exchange.interests(B, &["/r1/scan"], &[]);
@@ -349,9 +356,11 @@ fn a_command_reaches_only_the_client_that_accepts_it() {
     let commands = exchange.offer(C, 1, Flow::Command { to: r1.clone() }, "/cmd_vel");
     assert_eq!(opened(&commands, B), [], "not even to somebody who wants everything");
     let feed = opened(&commands, A)[0].clone();
-    exchange.frame(A, Frame::Subscribe(vec![Subscription { feed: feed.feed, max_rate_millihertz: 0 }]));
+    exchange
+        .frame(A, Frame::Subscribe(vec![Subscription { feed: feed.feed, max_rate_millihertz: 0, latest_only: false }]));
     let mut classes = vec![];
-    let data = Data { id: 1, sequence: 0, source_time: Wall(0), payload: Bytes::new() };
+    let data =
+        Data { id: 1, publisher: PublisherId(0), keep: 2, sequence: 0, source_time: Wall(0), payload: Bytes::new() };
     exchange.hub.route(C, data, exchange.now, |to, class, _| classes.push((to, class)));
     assert_eq!(classes, [(A, Class::Command)]);
     let commands = exchange.offer(C, 2, Flow::Command { to: r1 }, "/other");
@@ -367,7 +376,7 @@ fn each_subscriber_gets_its_own_rate_and_the_origin_is_asked_for_the_highest() {
     exchange.interests(B, &["/**"], &[]);
     exchange.interests(C, &["/**"], &[]);
     let feed = opened(&exchange.offer(A, 1, Flow::State, "/odom"), B)[0].feed;
-    let subscribe = |rate| Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: rate }]);
+    let subscribe = |rate| Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: rate, latest_only: false }]);
     assert_eq!(demands(&exchange.frame(B, subscribe(5_000)), A)[0].max_rate_millihertz, 5_000);
     assert_eq!(demands(&exchange.frame(C, subscribe(20_000)), A)[0].max_rate_millihertz, 20_000);
     let (mut to_slow, mut to_fast) = (0, 0);
@@ -389,7 +398,7 @@ fn what_a_client_had_goes_with_it_on_both_sides() {
     exchange.join(B, "r2");
     exchange.interests(B, &["/**"], &[]);
     let feed = opened(&exchange.offer(A, 1, Flow::State, "/odom"), B)[0].feed;
-    exchange.frame(B, Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: 0 }]));
+    exchange.frame(B, Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: 0, latest_only: false }]));
     assert!(!demands(&exchange.leave(B, true), A)[0].wanted);
     exchange.join(C, "r3");
     exchange.interests(C, &["/**"], &[]);
@@ -435,14 +444,21 @@ fn a_late_joiner_gets_the_last_messages_of_a_transient_local_topic_once_and_befo
     let qos = Qos { durability: Durability::TransientLocal, depth: 2, ..Qos::default() };
     let offer = Offer { channel: ChannelId(1), flow: Flow::State, topic: TopicInfo { qos, ..topic("/map") } };
     let feed = opened(&exchange.frame(A, Frame::Offers(vec![offer])), B)[0].feed;
-    let subscribe = Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: 0 }]);
+    let subscribe = Frame::Subscribe(vec![Subscription { feed, max_rate_millihertz: 0, latest_only: false }]);
     let sequences = |commands: &[Command], to| {
         let frames = frames_to(commands, to).into_iter();
         frames.filter_map(|f| if let Frame::Data(data) = f { Some(data.sequence) } else { None }).collect::<Vec<_>>()
     };
     const NOTHING: [u64; 0] = [];
     let publish = |exchange: &mut Exchange, sequence| {
-        let data = Data { id: 1, sequence, source_time: Wall(0), payload: Bytes::from_static(b"cdr") };
+        let data = Data {
+            id: 1,
+            publisher: PublisherId(0),
+            keep: 2,
+            sequence,
+            source_time: Wall(0),
+            payload: Bytes::from_static(b"cdr"),
+        };
         exchange.frame(A, Frame::Data(data))
     };
     exchange.frame(B, subscribe.clone());
@@ -614,7 +630,7 @@ mod any_order {
                         exchange.frame(ConnectionId(from), Frame::Withdraw(vec![ChannelId(channel)]));
                     }
                     Step::Subscribe { from, feed, rate } => {
-                        let subscription = Subscription { feed: FeedId(feed), max_rate_millihertz: rate };
+                        let subscription = Subscription { feed: FeedId(feed), max_rate_millihertz: rate, latest_only: false };
                         exchange.frame(ConnectionId(from), Frame::Subscribe(vec![subscription]));
                     }
                     Step::Unsubscribe { from, feed } => {

@@ -18,10 +18,10 @@ use crate::{
         flags::{ClientFlags, OperatorFlags},
     },
     defaults,
-    ids::{ClientId, ConnectionId, FeedId},
+    ids::{ClientId, ConnectionId, FeedId, PublisherId},
     net::{Dial, Dialler, Event, Handle, What, now},
     ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, Sample},
-    routes::{RouteCommand, Routes},
+    routes::{Outgoing, RouteCommand, Routes},
     session::{ClockReading, Timing},
     status::{ClientStatus, LineStatus},
     time::Wall,
@@ -232,8 +232,9 @@ impl Client {
     fn send_message(&mut self, sample: Sample) {
         let Sample { reader, payload, source_time, .. } = sample;
         let Some((_, handle)) = &self.line.connection else { return };
-        let Some((channel, class, sequence)) = self.routes.outgoing(reader, now().mono) else { return };
-        match (Frame::Data(Data { id: channel.0, sequence, source_time, payload })).encode() {
+        let Some(Outgoing { channel, class, sequence, .. }) = self.routes.outgoing(reader, now().mono) else { return };
+        let data = Data { id: channel.0, publisher: PublisherId(0), keep: 0, sequence, source_time, payload };
+        match Frame::Data(data).encode() {
             Ok(packet) => handle.link().send(class, packet),
             Err(error) => {
                 self.unsent += 1;

@@ -1,14 +1,22 @@
 //! The local graph and the rules in, readers, writers, offers and subscriptions out.
 
 mod engine;
+mod feeds;
 pub mod graph;
+pub mod names;
+mod offers;
+mod output;
 pub mod pattern;
 pub mod qos;
+pub mod rename;
 pub mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{RouteCommand, Routes};
-pub use graph::{Endpoint, Gid, LocalGraph, LocalTopic};
+pub use engine::Routes;
+pub use graph::{Endpoint, Gid, LocalGraph, LocalService, LocalTopic};
+pub use offers::Outgoing;
+pub use output::RouteCommand;
 pub use pattern::{InvalidPattern, Pattern};
-pub use rules::{AcceptRule, OfferRule, Rules, WantRule};
+pub use rename::Rename;
+pub use rules::{QosOverride, Rule, Rules, Section, Subject, Thing};

@@ -20,12 +20,17 @@ fn pattern(text: &str) -> Pattern {
     Pattern::new(text).unwrap()
 }
 
+fn rule(name: &str) -> Rule {
+    Rule::new(Subject::Topic, pattern(name))
+}
+
 fn rules() -> Rules {
     let mut rules = Rules::default();
-    rules.offer.push(OfferRule { topic: pattern("/odom"), type_name: None, max_rate: Some(10.0) });
-    rules.offer.push(OfferRule { topic: pattern("/r9/**"), type_name: None, max_rate: None });
-    rules.want.push(WantRule { topic: pattern("/*/odom"), type_name: Some(pattern(ODOM)), max_rate: Some(5.0) });
-    rules.accept.push(AcceptRule { topic: pattern("/cmd_vel"), type_name: Some(pattern(TWIST)) });
+    rules.add(Section::Offer, Rule { max_rate: Some(10.0), ..rule("/odom") }, false).unwrap();
+    rules.add(Section::Offer, rule("/r9/**"), false).unwrap();
+    let odom = Some(pattern(ODOM));
+    rules.add(Section::Want, Rule { type_name: odom, max_rate: Some(5.0), ..rule("/*/odom") }, false).unwrap();
+    rules.add(Section::Accept, Rule { type_name: Some(pattern(TWIST)), ..rule("/cmd_vel") }, false).unwrap();
     rules
 }
 
@@ -89,7 +94,7 @@ fn offers(commands: &[RouteCommand]) -> Vec<Offer> {
 }
 
 fn demand(channel: ChannelId, wanted: bool) -> Demand {
-    Demand { channel, wanted, max_rate_millihertz: 0 }
+    Demand { channel, wanted, max_rate_millihertz: 0, held: false }
 }
 
 fn feed(number: u32, flow: Flow, name: &str, type_name: &str) -> Feed {
@@ -111,9 +116,15 @@ fn what_others_publish_and_a_rule_allows_is_offered_and_read_only_on_demand() {
     let [RouteCommand::CreateReader(reader, read)] = &commands[..] else { panic!("{commands:?}") };
     assert_eq!(read.name, "/odom");
     let at = |millis| Mono(std::time::Duration::from_millis(millis));
-    assert_eq!(routes.outgoing(*reader, at(1_000)), Some((channel, Class::State, 0)));
+    assert_eq!(
+        routes.outgoing(*reader, at(1_000)).map(|out| (out.channel, out.class, out.sequence)),
+        Some((channel, Class::State, 0))
+    );
     assert_eq!(routes.outgoing(*reader, at(1_010)), None, "the rule says 10 Hz");
-    assert_eq!(routes.outgoing(*reader, at(1_100)), Some((channel, Class::State, 1)));
+    assert_eq!(
+        routes.outgoing(*reader, at(1_100)).map(|out| (out.channel, out.class, out.sequence)),
+        Some((channel, Class::State, 1))
+    );
     routes.handle_demands(&[demand(channel, false)]);
     assert_eq!(drain(&mut routes), [RouteCommand::DestroyReader(*reader)]);
     assert_eq!(routes.outgoing(*reader, at(2_000)), None);
@@ -165,7 +176,7 @@ fn a_topic_under_the_name_of_a_new_client_is_withdrawn_with_a_warning() {
 
     // Under our own id nothing can be sent to anybody: that deserves a word.
     let mut own = Rules::default();
-    own.offer.push(OfferRule { topic: pattern("/**"), type_name: None, max_rate: None });
+    own.add(Section::Offer, rule("/**"), false).unwrap();
     let mut routes = Routes::new(id("r1"), ClientKind::Robot, own);
     routes.handle_graph(graph(&[("/r1/odom", ODOM, true, false)]));
     let commands = drain(&mut routes);
@@ -185,7 +196,7 @@ fn a_feed_is_published_at_once_and_taken_only_while_somebody_here_subscribes() {
     let [RouteCommand::CreateWriter(writer, local)] = &commands[..] else { panic!("{commands:?}") };
     assert_eq!(local.name, "/r2/odom");
     assert_eq!(routes.incoming(FeedId(7)), Some(*writer));
-    let subscription = Subscription { feed: FeedId(7), max_rate_millihertz: 5_000 };
+    let subscription = Subscription { feed: FeedId(7), max_rate_millihertz: 5_000, latest_only: false };
     routes.handle_graph(graph(&[("/r2/odom", ODOM, true, true), ("/r2/odom", ODOM, false, false)]));
     assert_eq!(drain(&mut routes), [RouteCommand::Send(Frame::Subscribe(vec![subscription]))]);
     // Subscribers of ours, or of another type, do not count.
@@ -234,7 +245,8 @@ fn after_a_cut_everything_is_told_and_worked_out_again() {
 
     routes.handle_connected();
     let commands = drain(&mut routes);
-    let interests = Interests { wants: vec!["/*/odom".to_owned()], accepts: vec!["/cmd_vel".to_owned()] };
+    let interests =
+        Interests { wants: vec!["/*/odom".to_owned()], accepts: vec!["/cmd_vel".to_owned()], services: vec![] };
     assert_eq!(commands[0], RouteCommand::Send(Frame::Interests(interests)));
     assert_eq!(offers(&commands).len(), 1);
     routes.handle_feeds_open(vec![feed(70, Flow::State, "/odom", ODOM)]);

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{FrameKind, WireError, is_topic_name, is_type_name};
 use crate::{
     defaults,
-    ids::{ChannelId, ClientId, FeedId, SessionId},
-    model::{ClientKind, TopicInfo},
+    ids::{CallId, ChannelId, ClientId, FeedId, SessionId},
+    model::{ClientKind, ServiceInfo, TopicInfo},
     status::ClientStatus,
     time::Wall,
 };
@@ -140,6 +140,8 @@ pub struct Interests {
     pub wants: Vec<String>,
     /// Patterns on this client's own topics (`/cmd_vel`) that others may publish to.
     pub accepts: Vec<String>,
+    /// Patterns on exchange names (`/*/set_mode`) of other clients' services.
+    pub services: Vec<String>,
 }
 
 /// Which way the messages of a channel go.
@@ -185,6 +187,8 @@ pub struct Subscription {
     pub feed: FeedId,
     /// At most so often [mHz]; 0 without a limit. An integer, so that every value on the wire can be compared.
     pub max_rate_millihertz: u32,
+    /// Whether only the newest message may wait for us.
+    pub latest_only: bool,
 }
 
 /// Server → client: whether anybody wants a channel that you offered.
@@ -196,6 +200,91 @@ pub struct Demand {
     pub wanted: bool,
     /// The highest rate that anybody wants [mHz]; 0 without a limit.
     pub max_rate_millihertz: u32,
+    /// Whether to pause: a receiver has to catch up first. Only said of reliable topics.
+    pub held: bool,
+}
+
+/// Client → server: whether I can keep up with this feed. Only said of reliable topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Congestion {
+    /// Which.
+    pub feed: FeedId,
+    /// Whether to pause it.
+    pub congested: bool,
+}
+
+/// Client → server: a service that others may call here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceOffer {
+    /// My number for it, from the same numbers as those of topics; withdrawn as they are.
+    pub channel: ChannelId,
+    /// The service, named as in the graph of its owner.
+    pub service: ServiceInfo,
+}
+
+/// Server → client: a service of somebody else that matches your interests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceFeed {
+    /// The server's number for it, from the same numbers as those of topics; closed as they are.
+    pub feed: FeedId,
+    /// Whose it is.
+    pub origin: ClientId,
+    /// The service as its owner offered it.
+    pub service: ServiceInfo,
+}
+
+/// Either way, towards the caller: a call has no answer, and will have none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallFailure {
+    /// Which call, in the numbers of the receiver of this.
+    pub call: CallId,
+    /// For programs.
+    pub cause: CallCause,
+    /// For people: what happened, to what, and what to do.
+    pub reason: String,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CallCause {
+    /// There is no such service, or no longer.
+    NoService,
+    /// The client that has it is not connected, or no longer.
+    PeerGone,
+    /// The answer did not come in time.
+    Timeout,
+    /// Too many calls wait already.
+    Busy,
+    /// The owner could not make the call, such as for bytes that are no request of that type.
+    Failed,
+}
+
+impl CallFailure {
+    /// A failure whose reason is one line of at most [`defaults::REASON_MAX`] bytes.
+    pub fn new(call: CallId, cause: CallCause, reason: impl Into<String>) -> Self {
+        CallFailure { call, cause, reason: Farewell::new(Cause::Violation, reason).reason }
+    }
+
+    pub(super) fn check(&self) -> Result<(), WireError> {
+        check_length(FrameKind::CallFailed, "reason", &self.reason, defaults::REASON_MAX)?;
+        check_text_of(FrameKind::CallFailed, "reason", &self.reason)
+    }
+}
+
+/// Client → server: what is in the way of my routes, in words, for the status. Replaces what it sent before.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Problems {
+    /// At most [`defaults::PROBLEMS_MAX`] lines.
+    pub problems: Vec<String>,
+}
+
+impl Problems {
+    pub(super) fn check(&self) -> Result<(), WireError> {
+        if self.problems.len() > defaults::PROBLEMS_MAX {
+            return Err(too_many(FrameKind::Problems, "problems", self.problems.len(), defaults::PROBLEMS_MAX));
+        }
+        self.problems.iter().try_for_each(|problem| check_text(FrameKind::Problems, "problem", problem))
+    }
 }
 
 impl Farewell {
@@ -244,18 +333,32 @@ impl Interests {
 }
 
 pub(super) fn check_topic(kind: FrameKind, topic: &TopicInfo) -> Result<(), WireError> {
+    check_interface(kind, "topic name", &topic.name, &topic.type_name, &topic.type_hash)
+}
+
+pub(super) fn check_service(kind: FrameKind, service: &ServiceInfo) -> Result<(), WireError> {
+    check_interface(kind, "service name", &service.name, &service.type_name, &service.type_hash)
+}
+
+fn check_interface(
+    kind: FrameKind,
+    what: &'static str,
+    name: &str,
+    type_name: &str,
+    type_hash: &str,
+) -> Result<(), WireError> {
     let invalid = |what, text: &str| WireError::Invalid {
         kind,
         what,
         fault: format!("is not valid: {:?}", text.chars().take(80).collect::<String>()),
     };
-    if !is_topic_name(&topic.name) {
-        return Err(invalid("topic name", &topic.name));
+    if !is_topic_name(name) {
+        return Err(invalid(what, name));
     }
-    if !is_type_name(&topic.type_name) {
-        return Err(invalid("type name", &topic.type_name));
+    if !is_type_name(type_name) {
+        return Err(invalid("type name", type_name));
     }
-    check_length(kind, "type hash", &topic.type_hash, defaults::TEXT_MAX)
+    check_text(kind, "type hash", type_hash)
 }
 
 fn check_text(kind: FrameKind, what: &'static str, text: &str) -> Result<(), WireError> {

@@ -87,13 +87,13 @@ mod tests {
     use super::*;
     use crate::{
         defaults,
-        ids::{ChannelId, ClientId, FeedId, SessionId},
-        model::{ClientKind, Durability, Qos, Reliability, TopicInfo},
+        ids::{CallId, ChannelId, ClientId, FeedId, PublisherId, SessionId},
+        model::{ClientKind, Durability, Qos, Reliability, ServiceInfo, TopicInfo},
         status::{ClientState, ClientStatus, Traffic},
         time::Wall,
         wire::{
-            Cause, ClientsUpdate, Data, Demand, Farewell, Feed, Flow, Interests, Login, Offer, Ping, Pong,
-            Subscription, Welcome,
+            CallCause, CallFailure, Cause, ClientsUpdate, Congestion, Data, Demand, Farewell, Feed, Flow, Interests,
+            Login, Offer, Ping, Pong, Problems, Request, Response, ServiceFeed, ServiceOffer, Subscription, Welcome,
         },
     };
 
@@ -108,6 +108,14 @@ mod tests {
                 depth: 5,
                 ..Qos::default()
             },
+        }
+    }
+
+    fn service() -> ServiceInfo {
+        ServiceInfo {
+            name: "/set_mode".to_owned(),
+            type_name: "std_srvs/srv/SetBool".to_owned(),
+            type_hash: "RIHS01_00".to_owned(),
         }
     }
 
@@ -156,7 +164,11 @@ mod tests {
             Frame::Ping(Ping { nonce: 1, sent: Wall(2) }),
             Frame::Pong(Pong { nonce: 1, sent: Wall(2), received: Wall(3), replied: Wall(4) }),
             Frame::Clients(ClientsUpdate { reset: true, clients: vec![status] }),
-            Frame::Interests(Interests { wants: vec!["/*/odom".to_owned()], accepts: vec!["/cmd_vel".to_owned()] }),
+            Frame::Interests(Interests {
+                wants: vec!["/*/odom".to_owned()],
+                accepts: vec!["/cmd_vel".to_owned()],
+                services: vec!["/*/set_mode".to_owned()],
+            }),
             Frame::Offers(vec![Offer { channel: ChannelId(1), flow: Flow::State, topic: topic() }]),
             Frame::Withdraw(vec![ChannelId(1)]),
             Frame::FeedsOpen(vec![Feed {
@@ -166,15 +178,34 @@ mod tests {
                 topic: topic(),
             }]),
             Frame::FeedsClosed(vec![FeedId(9)]),
-            Frame::Subscribe(vec![Subscription { feed: FeedId(9), max_rate_millihertz: 10_000 }]),
+            Frame::Subscribe(vec![Subscription { feed: FeedId(9), max_rate_millihertz: 10_000, latest_only: true }]),
             Frame::Unsubscribe(vec![FeedId(9)]),
-            Frame::Demands(vec![Demand { channel: ChannelId(1), wanted: true, max_rate_millihertz: 0 }]),
+            Frame::Demands(vec![Demand { channel: ChannelId(1), wanted: true, max_rate_millihertz: 0, held: true }]),
+            Frame::ServiceOffers(vec![ServiceOffer { channel: ChannelId(2), service: service() }]),
+            Frame::ServicesOpen(vec![ServiceFeed {
+                feed: FeedId(10),
+                origin: ClientId::new("r2").unwrap(),
+                service: service(),
+            }]),
+            Frame::Congested(vec![Congestion { feed: FeedId(9), congested: true }]),
+            Frame::Problems(Problems { problems: vec!["/map: the type differs".to_owned()] }),
             Frame::Data(Data {
                 id: 9,
+                publisher: PublisherId(7),
+                keep: 10,
                 sequence: 3,
                 source_time: Wall(-1),
                 payload: Bytes::from_static(b"\0\x01\0\0cdr"),
             }),
+            Frame::Request(Request {
+                id: 10,
+                call: CallId(4),
+                limit_millis: 30_000,
+                payload: Bytes::from_static(b"\0\x01\0\0cdr"),
+            }),
+            Frame::Response(Response { call: CallId(4), payload: Bytes::from_static(b"\0\x01\0\0cdr") }),
+            Frame::CallFailed(CallFailure::new(CallId(4), CallCause::PeerGone, "r2 is gone")),
+            Frame::Abandon(vec![CallId(4)]),
         ];
         assert_eq!(frames.iter().map(Frame::kind).collect::<Vec<_>>(), FrameKind::ALL);
         frames
@@ -191,7 +222,7 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_a_preamble_a_login_a_ping_and_a_message() {
-        assert_eq!(&Version::CURRENT.preamble(), b"SWBD\x01\x00\x00\x00");
+        assert_eq!(&Version::CURRENT.preamble(), b"SWBD\x02\x00\x00\x00");
         assert_eq!(
             bytes_of(&Frame::Login(login())),
             b"\x00\x00\x00\x27\x01\x02r1\x00\x09Robot one\x04host\x050.1.0\x05jazzy\x01\x06topics"
@@ -201,11 +232,26 @@ mod tests {
         assert_eq!(
             bytes_of(&Frame::Data(Data {
                 id: 1,
+                publisher: PublisherId(4),
+                keep: 5,
                 sequence: 2,
                 source_time: Wall(3),
                 payload: Bytes::from_static(b"cdr")
             })),
-            b"\x00\x00\x00\x17\x30\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x03cdr"
+            b"\x00\x00\x00\x1b\x30\x00\x00\x00\x01\x00\x04\x00\x05\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x03cdr"
+        );
+        assert_eq!(
+            bytes_of(&Frame::Request(Request {
+                id: 1,
+                call: CallId(2),
+                limit_millis: 3,
+                payload: Bytes::from_static(b"cdr")
+            })),
+            b"\x00\x00\x00\x13\x31\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x03cdr"
+        );
+        assert_eq!(
+            bytes_of(&Frame::Response(Response { call: CallId(2), payload: Bytes::from_static(b"cdr") })),
+            b"\x00\x00\x00\x0b\x32\x00\x00\x00\x00\x00\x00\x00\x02cdr"
         );
     }
 
@@ -272,7 +318,8 @@ mod tests {
     #[test]
     fn nothing_is_encoded_that_a_receiver_would_refuse() {
         let payload = Bytes::from(vec![0; defaults::MESSAGE_MAX + 1]);
-        let data = Frame::Data(Data { id: 0, sequence: 0, source_time: Wall(0), payload });
+        let data =
+            Frame::Data(Data { id: 0, publisher: PublisherId(0), keep: 0, sequence: 0, source_time: Wall(0), payload });
         assert!(matches!(data.encode(), Err(WireError::Oversized { .. })));
     }
 
@@ -319,7 +366,7 @@ mod tests {
         }
 
         #[test]
-        fn a_frame_with_one_bit_flipped_never_panics(which in 0_usize..16, at in any::<prop::sample::Index>(), bit in 0..8) {
+        fn a_frame_with_one_bit_flipped_never_panics(which in 0..FrameKind::ALL.len(), at in any::<prop::sample::Index>(), bit in 0..8) {
             let mut bytes = bytes_of(&every_frame()[which]);
             let at = at.index(bytes.len());
             bytes[at] ^= 1_u8 << bit;
@@ -330,7 +377,7 @@ mod tests {
 
         #[test]
         fn messages_of_any_content_round_trip(id: u32, sequence: u64, time: i64, payload: Vec<u8>) {
-            let frame = Frame::Data(Data { id, sequence, source_time: Wall(time), payload: payload.into() });
+            let frame = Frame::Data(Data { id, publisher: PublisherId(1), keep: 2, sequence, source_time: Wall(time), payload: payload.into() });
             let item = ready().next(&mut BytesMut::from(bytes_of(&frame).as_slice())).unwrap();
             prop_assert_eq!(item, Some(Item::Frame(frame)));
         }

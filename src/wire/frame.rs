@@ -1,15 +1,16 @@
 //! Frames: their numbers, all in one place, and how they become bytes and come back.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    ClientsUpdate, Demand, Farewell, Feed, HEADER_LEN, Interests, Login, Offer, Ping, Pong, Subscription, Welcome,
-    WireError, control::check_topic,
+    CallFailure, ClientsUpdate, Congestion, Demand, Farewell, Feed, HEADER_LEN, Interests, Login, Offer, Ping, Pong,
+    Problems, ServiceFeed, ServiceOffer, Subscription, Welcome, WireError,
+    control::{check_service, check_topic},
 };
 use crate::{
     defaults,
-    ids::{ChannelId, FeedId},
+    ids::{CallId, ChannelId, FeedId, PublisherId},
     time::Wall,
 };
 
@@ -47,13 +48,29 @@ pub enum FrameKind {
     Unsubscribe = 0x26,
     /// List of [`Demand`], server → client.
     Demands = 0x27,
+    /// List of [`ServiceOffer`], client → server.
+    ServiceOffers = 0x28,
+    /// List of [`ServiceFeed`], server → client.
+    ServicesOpen = 0x29,
+    /// List of [`Congestion`], client → server.
+    Congested = 0x2a,
+    /// [`Problems`], client → server.
+    Problems = 0x2b,
     /// [`Data`], either way.
     Data = 0x30,
+    /// [`Request`], either way.
+    Request = 0x31,
+    /// [`Response`], either way.
+    Response = 0x32,
+    /// [`CallFailure`], either way.
+    CallFailed = 0x33,
+    /// List of [`CallId`] of requests whose answers nobody waits for any more, either way, after the request.
+    Abandon = 0x34,
 }
 
 impl FrameKind {
     /// Every kind.
-    pub const ALL: [FrameKind; 16] = [
+    pub const ALL: [FrameKind; 24] = [
         FrameKind::Login,
         FrameKind::Welcome,
         FrameKind::Refused,
@@ -69,7 +86,15 @@ impl FrameKind {
         FrameKind::Subscribe,
         FrameKind::Unsubscribe,
         FrameKind::Demands,
+        FrameKind::ServiceOffers,
+        FrameKind::ServicesOpen,
+        FrameKind::Congested,
+        FrameKind::Problems,
         FrameKind::Data,
+        FrameKind::Request,
+        FrameKind::Response,
+        FrameKind::CallFailed,
+        FrameKind::Abandon,
     ];
 
     /// The kind of that number.
@@ -86,6 +111,8 @@ impl FrameKind {
     pub fn limit(self) -> usize {
         match self {
             FrameKind::Data => DATA_HEAD_LEN + defaults::MESSAGE_MAX,
+            FrameKind::Request => REQUEST_HEAD_LEN + defaults::MESSAGE_MAX,
+            FrameKind::Response => RESPONSE_HEAD_LEN + defaults::MESSAGE_MAX,
             kind if kind.is_early() => defaults::LOGIN_FRAME_MAX,
             FrameKind::Goodbye | FrameKind::Ping | FrameKind::Pong => defaults::LOGIN_FRAME_MAX,
             _ => defaults::CONTROL_FRAME_MAX,
@@ -98,16 +125,46 @@ impl FrameKind {
 pub struct Data {
     /// The sender's [`ChannelId`] on the way to the server, the server's [`FeedId`] on the way from it.
     pub id: u32,
+    /// Which of the publishers behind the channel it comes from.
+    pub publisher: PublisherId,
+    /// How many of its last messages that publisher keeps for late joiners; 0 for volatile topics.
+    pub keep: u16,
     /// Counts the channel's messages from 0 at their origin, so that gaps can be seen.
     pub sequence: u64,
-    /// When it was published, on the clock of its origin.
+    /// When it was published: on the way to the server on the clock of its origin, on the way from it on the server's.
     pub source_time: Wall,
     /// The message as the middleware serialized it (CDR with its encapsulation header). Never decoded.
     pub payload: Bytes,
 }
 
-/// Fixed part of a data frame's payload: id, sequence, source time [bytes].
-const DATA_HEAD_LEN: usize = 4 + 8 + 8;
+/// A service call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The [`FeedId`] of the service on the way to the server, its owner's [`ChannelId`] on the way from it.
+    pub id: u32,
+    /// The sender's number for the call; comes back in the answer.
+    pub call: CallId,
+    /// After how long an answer is of no use any more [ms]; 0 for never.
+    pub limit_millis: u32,
+    /// The request as the middleware serializes it (CDR with its encapsulation header).
+    pub payload: Bytes,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// Of the request.
+    pub call: CallId,
+    /// The response as the middleware serializes it (CDR with its encapsulation header).
+    pub payload: Bytes,
+}
+
+/// Fixed part of a data frame's payload: id, publisher, keep, sequence, source time [bytes].
+const DATA_HEAD_LEN: usize = 4 + 2 + 2 + 8 + 8;
+/// Fixed part of a request's payload: id, call, limit [bytes].
+const REQUEST_HEAD_LEN: usize = 4 + 8 + 4;
+/// Fixed part of a response's payload: call [bytes].
+const RESPONSE_HEAD_LEN: usize = 8;
 
 /// A frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,7 +185,15 @@ pub enum Frame {
     Subscribe(Vec<Subscription>),
     Unsubscribe(Vec<FeedId>),
     Demands(Vec<Demand>),
+    ServiceOffers(Vec<ServiceOffer>),
+    ServicesOpen(Vec<ServiceFeed>),
+    Congested(Vec<Congestion>),
+    Problems(Problems),
     Data(Data),
+    Request(Request),
+    Response(Response),
+    CallFailed(CallFailure),
+    Abandon(Vec<CallId>),
 }
 
 /// A frame as bytes: the head is its own, the body is shared between all who get the same message.
@@ -171,7 +236,15 @@ impl Frame {
             Frame::Subscribe(_) => FrameKind::Subscribe,
             Frame::Unsubscribe(_) => FrameKind::Unsubscribe,
             Frame::Demands(_) => FrameKind::Demands,
+            Frame::ServiceOffers(_) => FrameKind::ServiceOffers,
+            Frame::ServicesOpen(_) => FrameKind::ServicesOpen,
+            Frame::Congested(_) => FrameKind::Congested,
+            Frame::Problems(_) => FrameKind::Problems,
             Frame::Data(_) => FrameKind::Data,
+            Frame::Request(_) => FrameKind::Request,
+            Frame::Response(_) => FrameKind::Response,
+            Frame::CallFailed(_) => FrameKind::CallFailed,
+            Frame::Abandon(_) => FrameKind::Abandon,
         }
     }
 
@@ -194,16 +267,27 @@ impl Frame {
             Frame::FeedsClosed(it) | Frame::Unsubscribe(it) => encode_control(self.kind(), it),
             Frame::Subscribe(it) => encode_control(self.kind(), it),
             Frame::Demands(it) => encode_control(self.kind(), it),
-            Frame::Data(data) => {
-                let length = checked_length(FrameKind::Data, DATA_HEAD_LEN + data.payload.len())?;
-                let mut head = BytesMut::with_capacity(HEADER_LEN + DATA_HEAD_LEN);
-                head.put_u32(length);
-                head.put_u8(FrameKind::Data as u8);
+            Frame::ServiceOffers(it) => encode_control(self.kind(), it),
+            Frame::ServicesOpen(it) => encode_control(self.kind(), it),
+            Frame::Congested(it) => encode_control(self.kind(), it),
+            Frame::Problems(it) => encode_control(self.kind(), it),
+            Frame::CallFailed(it) => encode_control(self.kind(), it),
+            Frame::Abandon(it) => encode_control(self.kind(), it),
+            Frame::Data(data) => encode_with_body(self.kind(), DATA_HEAD_LEN, &data.payload, |head| {
                 head.put_u32(data.id);
+                head.put_u16(data.publisher.0);
+                head.put_u16(data.keep);
                 head.put_u64(data.sequence);
                 head.put_i64(data.source_time.0);
-                Ok(Packet { head: head.freeze(), body: data.payload.clone() })
-            }
+            }),
+            Frame::Request(request) => encode_with_body(self.kind(), REQUEST_HEAD_LEN, &request.payload, |head| {
+                head.put_u32(request.id);
+                head.put_u64(request.call.0);
+                head.put_u32(request.limit_millis);
+            }),
+            Frame::Response(response) => encode_with_body(self.kind(), RESPONSE_HEAD_LEN, &response.payload, |head| {
+                head.put_u64(response.call.0);
+            }),
         }
     }
 
@@ -228,17 +312,35 @@ impl Frame {
             FrameKind::Subscribe => Frame::Subscribe(decode_control(kind, &payload)?),
             FrameKind::Unsubscribe => Frame::Unsubscribe(decode_control(kind, &payload)?),
             FrameKind::Demands => Frame::Demands(decode_control(kind, &payload)?),
+            FrameKind::ServiceOffers => Frame::ServiceOffers(decode_control(kind, &payload)?),
+            FrameKind::ServicesOpen => Frame::ServicesOpen(decode_control(kind, &payload)?),
+            FrameKind::Congested => Frame::Congested(decode_control(kind, &payload)?),
+            FrameKind::Problems => Frame::Problems(decode_control(kind, &payload)?),
+            FrameKind::CallFailed => Frame::CallFailed(decode_control(kind, &payload)?),
+            FrameKind::Abandon => Frame::Abandon(decode_control(kind, &payload)?),
             FrameKind::Data => {
-                let Some((head, _)) = payload.split_first_chunk::<DATA_HEAD_LEN>() else {
-                    return Err(WireError::Malformed(kind));
-                };
-                let [i0, i1, i2, i3, s0, s1, s2, s3, s4, s5, s6, s7, t0, t1, t2, t3, t4, t5, t6, t7] = *head;
+                check_head(kind, &payload, DATA_HEAD_LEN)?;
                 Frame::Data(Data {
-                    id: u32::from_be_bytes([i0, i1, i2, i3]),
-                    sequence: u64::from_be_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
-                    source_time: Wall(i64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7])),
-                    payload: payload.split_off(DATA_HEAD_LEN),
+                    id: payload.get_u32(),
+                    publisher: PublisherId(payload.get_u16()),
+                    keep: payload.get_u16(),
+                    sequence: payload.get_u64(),
+                    source_time: Wall(payload.get_i64()),
+                    payload,
                 })
+            }
+            FrameKind::Request => {
+                check_head(kind, &payload, REQUEST_HEAD_LEN)?;
+                Frame::Request(Request {
+                    id: payload.get_u32(),
+                    call: CallId(payload.get_u64()),
+                    limit_millis: payload.get_u32(),
+                    payload,
+                })
+            }
+            FrameKind::Response => {
+                check_head(kind, &payload, RESPONSE_HEAD_LEN)?;
+                Frame::Response(Response { call: CallId(payload.get_u64()), payload })
             }
         };
         frame.check()?;
@@ -252,9 +354,34 @@ impl Frame {
             Frame::Interests(interests) => interests.check(),
             Frame::Offers(offers) => offers.iter().try_for_each(|offer| check_topic(self.kind(), &offer.topic)),
             Frame::FeedsOpen(feeds) => feeds.iter().try_for_each(|feed| check_topic(self.kind(), &feed.topic)),
+            Frame::ServiceOffers(offers) => {
+                offers.iter().try_for_each(|offer| check_service(self.kind(), &offer.service))
+            }
+            Frame::ServicesOpen(feeds) => feeds.iter().try_for_each(|feed| check_service(self.kind(), &feed.service)),
+            Frame::Problems(problems) => problems.check(),
+            Frame::CallFailed(failure) => failure.check(),
             _ => Ok(()),
         }
     }
+}
+
+/// A frame whose body is shared and not copied; `put` writes the `head_len` bytes in front of it.
+fn encode_with_body(
+    kind: FrameKind,
+    head_len: usize,
+    body: &Bytes,
+    put: impl FnOnce(&mut BytesMut),
+) -> Result<Packet, WireError> {
+    let length = checked_length(kind, head_len + body.len())?;
+    let mut head = BytesMut::with_capacity(HEADER_LEN + head_len);
+    head.put_u32(length);
+    head.put_u8(kind as u8);
+    put(&mut head);
+    Ok(Packet { head: head.freeze(), body: body.clone() })
+}
+
+fn check_head(kind: FrameKind, payload: &Bytes, head_len: usize) -> Result<(), WireError> {
+    if payload.len() < head_len { Err(WireError::Malformed(kind)) } else { Ok(()) }
 }
 
 fn encode_control<T: Serialize>(kind: FrameKind, message: &T) -> Result<Packet, WireError> {

@@ -9,10 +9,11 @@ mod decoder;
 mod frame;
 
 pub use control::{
-    Cause, ClientsUpdate, Demand, Farewell, Feed, Flow, Interests, Login, Offer, Ping, Pong, Subscription, Welcome,
+    CallCause, CallFailure, Cause, ClientsUpdate, Congestion, Demand, Farewell, Feed, Flow, Interests, Login, Offer,
+    Ping, Pong, Problems, ServiceFeed, ServiceOffer, Subscription, Welcome,
 };
 pub use decoder::{Decoder, Item};
-pub use frame::{Data, Frame, FrameKind, Packet};
+pub use frame::{Data, Frame, FrameKind, Packet, Request, Response};
 
 use crate::defaults;
 
@@ -35,7 +36,7 @@ pub struct Version {
 
 impl Version {
     /// The version that this program speaks.
-    pub const CURRENT: Version = Version { major: 1, minor: 0 };
+    pub const CURRENT: Version = Version { major: 2, minor: 0 };
 
     /// The preamble that announces this version.
     pub fn preamble(self) -> [u8; PREAMBLE_LEN] {

@@ -10,10 +10,12 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use switchboard::{
     hub::{Command, Hub, Limits},
-    ids::{ClientId, ConnectionId, FeedId, ReaderId, SessionId, WriterId},
+    ids::{ClientId, ConnectionId, FeedId, PublisherId, ReaderId, SessionId, WriterId},
     model::{ClientKind, Qos, TopicInfo},
     registry::{KnownClient, LoginRecord},
-    routes::{Endpoint, Gid, LocalGraph, LocalTopic, Pattern, RouteCommand, Routes, Rules},
+    routes::{
+        Endpoint, Gid, LocalGraph, LocalTopic, Outgoing, Pattern, RouteCommand, Routes, Rule, Rules, Section, Subject,
+    },
     session::{Backoff, Output, Session, Timing},
     time::{Mono, Now, Wall},
     wire::{Data, Decoder, Frame, Login, Packet, Version},
@@ -238,11 +240,18 @@ impl World {
             .collect();
         self.deliver_locally(index, name, type_name);
         for reader in readers {
-            let Some((channel, _, sequence)) = self.clients[index].routes.outgoing(reader, self.now.mono) else {
+            let Some(Outgoing { channel, sequence, .. }) = self.clients[index].routes.outgoing(reader, self.now.mono)
+            else {
                 continue;
             };
-            let data =
-                Data { id: channel.0, sequence, source_time: self.now.wall, payload: Bytes::from_static(b"cdr") };
+            let data = Data {
+                id: channel.0,
+                publisher: PublisherId(0),
+                keep: 0,
+                sequence,
+                source_time: self.now.wall,
+                payload: Bytes::from_static(b"cdr"),
+            };
             self.send_from_client(index, &Frame::Data(data));
         }
     }
@@ -639,9 +648,9 @@ fn open_hub(known: Vec<KnownClient>, now: Now) -> Hub {
 fn everything() -> Rules {
     let all = Pattern::new("/**").unwrap();
     let mut rules = Rules::default();
-    rules.offer.push(switchboard::routes::OfferRule { topic: all.clone(), type_name: None, max_rate: None });
-    rules.want.push(switchboard::routes::WantRule { topic: all.clone(), type_name: None, max_rate: None });
-    rules.accept.push(switchboard::routes::AcceptRule { topic: all, type_name: None });
+    for section in Section::ALL {
+        rules.add(section, Rule::new(Subject::Topic, all.clone()), false).unwrap();
+    }
     rules
 }
 

@@ -1,0 +1,70 @@
+//! What the routes want done.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::{
+    defaults,
+    ids::{ReaderId, WriterId},
+    model::TopicInfo,
+    wire::Frame,
+};
+
+/// What the driver of [`super::Routes`] is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RouteCommand {
+    /// Send this frame to the exchange.
+    Send(Frame),
+    /// Begin to read a local topic. If that fails, say so with [`super::Routes::handle_reader_failed`].
+    CreateReader(ReaderId, TopicInfo),
+    /// Read it no more.
+    DestroyReader(ReaderId),
+    /// Begin to publish a local topic. If that fails, say so with [`super::Routes::handle_writer_failed`].
+    CreateWriter(WriterId, TopicInfo),
+    /// Publish it no more.
+    DestroyWriter(WriterId),
+    /// Tell the user why a topic does not go the way that the rules say.
+    Warn(String),
+}
+
+/// Commands that wait to be polled, and what their making needs.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    commands: VecDeque<RouteCommand>,
+    next_id: u32,
+    /// Warnings that hold, so that each is given once.
+    warned: BTreeSet<String>,
+}
+
+impl Output {
+    pub(super) fn poll(&mut self) -> Option<RouteCommand> {
+        self.commands.pop_front()
+    }
+
+    pub(super) fn push(&mut self, command: RouteCommand) {
+        self.commands.push_back(command);
+    }
+
+    pub(super) fn send(&mut self, frame: Frame) {
+        self.push(RouteCommand::Send(frame));
+    }
+
+    /// Sends `list` in frames of a size that the exchange takes.
+    pub(super) fn send_list<T: Clone>(&mut self, list: &[T], frame: impl Fn(Vec<T>) -> Frame) {
+        for chunk in list.chunks(defaults::LIST_CHUNK) {
+            self.send(frame(chunk.to_vec()));
+        }
+    }
+
+    /// A number that no other reader, writer or channel has.
+    pub(super) fn number(&mut self) -> u32 {
+        let number = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        number
+    }
+
+    pub(super) fn warn(&mut self, warning: String) {
+        if self.warned.len() < defaults::ROUTE_WARNINGS_MAX && self.warned.insert(warning.clone()) {
+            self.push(RouteCommand::Warn(warning));
+        }
+    }
+}
