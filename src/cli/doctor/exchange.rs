@@ -204,6 +204,8 @@ mod tests {
             round_trip: None,
             clock_offset: Some(offset),
             traffic: crate::status::Traffic::default(),
+            contested: Vec::new(),
+            problems: Vec::new(),
         };
         ServerStatus {
             stamp: Wall(0),
