@@ -20,7 +20,7 @@ use ros_process::alone;
 use switchboard::{
     admin::{AdminError, AdminReply, AdminRequest},
     ids::{ClientId, ReaderId},
-    model::{ClientKind, Durability, Qos, Reliability, TopicInfo},
+    model::{ClientKind, Durability, Qos, TopicInfo},
     registry::{ExportRequest, ExportTable, Exported},
     ros::{
         AdminClient, AdminQuery, AskError, Bridge, BridgeEvent, BridgeOptions, ClientNode, ClientParameters,
@@ -425,6 +425,7 @@ async fn a_client_shows_its_line_and_the_table_here() {
         round_trip: None,
         clock_offset: None,
         messages_dropped: 0,
+        problems: Vec::new(),
     };
     node.publish_connection(&line).unwrap();
     node.publish_clients(&[a_client("r1", ClientState::On)], Wall(4_000_000_000)).unwrap();
