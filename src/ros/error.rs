@@ -1,7 +1,6 @@
 //! What can go wrong between us and ROS.
 
-use super::server::RequestId;
-use crate::ids::{CallerId, ReaderId, ServerId, WriterId};
+use crate::ids::{CallerId, ReaderId, RequestId, ServerId, WriterId};
 
 /// An error of the ROS side, in words that name the thing, the value and, where there is one, the cure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -49,7 +49,6 @@ pub use demo_driver::{DemoDriver, drive};
 pub use error::RosError;
 pub use parameters::{ClientParameters, ServerParameters};
 pub use rcl::{distro, rmw_implementation};
-pub use server::RequestId;
 pub use server_node::{AdminQuery, ServerNode};
 pub use simulated_robot::{SimulatedRobot, simulate};
 pub use teardown::exit;
