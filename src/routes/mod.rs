@@ -13,8 +13,6 @@ pub mod rename;
 pub mod rules;
 mod services;
 #[cfg(test)]
-mod service_tests;
-#[cfg(test)]
 mod tests;
 mod waiting;
 

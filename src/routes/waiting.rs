@@ -111,11 +111,7 @@ impl Waiting {
         let refusal = if self.calls.len() >= defaults::CALLS_PENDING_MAX {
             Some(format!("{} calls wait for their answers already", defaults::CALLS_PENDING_MAX))
         } else if payload.len() > defaults::MESSAGE_MAX {
-            Some(format!(
-                "the request has {} bytes; at most {} go over the line",
-                payload.len(),
-                defaults::MESSAGE_MAX
-            ))
+            Some(format!("the request has {} bytes; at most {} go over the line", payload.len(), defaults::MESSAGE_MAX))
         } else if feed.is_none() && limit.is_some() {
             Some(self.absence(&asker.key))
         } else {

@@ -86,7 +86,8 @@ impl Hub {
     pub(super) fn announce_services_closed(&mut self, closed: Vec<FeedId>) {
         let mut sends = Vec::new();
         for (&to, line) in &mut self.lines {
-            let told: Vec<FeedId> = closed.iter().copied().filter(|feed| line.announced_services.remove(feed)).collect();
+            let told: Vec<FeedId> =
+                closed.iter().copied().filter(|feed| line.announced_services.remove(feed)).collect();
             if !told.is_empty() {
                 sends.push((to, told));
             }

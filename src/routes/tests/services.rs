@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::*;
+use crate::routes::*;
 use crate::{
     defaults,
     ids::{CallId, CallerId, ChannelId, ClientId, FeedId, RequestId, ServerId},
@@ -185,10 +185,8 @@ fn an_offered_service_has_the_name_that_its_rule_gives_it_and_is_called_by_its_o
     routes.handle_graph(graph(&[("/base/set_mode", SET_BOOL, false, 1)]));
     let offered = offers(&drain(&mut routes));
     assert_eq!(offered[0].service.name, "/mode");
-    routes.handle_request(
-        Request { id: offered[0].channel.0, call: CallId(1), limit_millis: 0, payload: cdr() },
-        at(1),
-    );
+    routes
+        .handle_request(Request { id: offered[0].channel.0, call: CallId(1), limit_millis: 0, payload: cdr() }, at(1));
     let commands = drain(&mut routes);
     assert!(
         matches!(&commands[0], RouteCommand::CreateCaller(_, service) if service.name == "/base/set_mode"),
@@ -376,9 +374,7 @@ fn whoever_waits_too_long_is_told_at_the_limit() {
 
 #[test]
 fn whoever_waits_is_told_when_the_exchange_says_that_there_will_be_no_answer() {
-    for cause in
-        [CallCause::NoService, CallCause::PeerGone, CallCause::Timeout, CallCause::Busy, CallCause::Failed]
-    {
+    for cause in [CallCause::NoService, CallCause::PeerGone, CallCause::Timeout, CallCause::Busy, CallCause::Failed] {
         let mut routes = connected();
         let server = open(&mut routes, feed(1, "/set_mode", SET_BOOL));
         let asked = ask(&mut routes, server, 40, at(1));
