@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    calls::{Calls, ServiceInterests, Word},
     feeds::{CompiledInterests, DemandChange, Feeds, Subscribed},
     floodgate::Floodgate,
 };
@@ -21,6 +22,7 @@ use crate::{
     wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Welcome},
 };
 
+mod services;
 mod snapshot;
 
 /// What the driver of the hub is to do.
@@ -103,6 +105,7 @@ pub struct Hub {
     clients: BTreeMap<ClientId, Client>,
     lines: BTreeMap<ConnectionId, Line>,
     feeds: Feeds,
+    calls: Calls,
     commands: VecDeque<Command>,
     refused: u64,
     floodgate: Floodgate,
@@ -131,6 +134,9 @@ struct Line {
     interests: CompiledInterests,
     /// Feeds that it was told of.
     announced: BTreeSet<FeedId>,
+    service_interests: ServiceInterests,
+    /// Services that it was told of.
+    announced_services: BTreeSet<FeedId>,
     messages_in: u64,
     messages_out: u64,
 }
@@ -160,6 +166,7 @@ impl Hub {
             clients,
             lines: BTreeMap::new(),
             feeds: Feeds::default(),
+            calls: Calls::default(),
             commands: VecDeque::new(),
             refused: 0,
             floodgate: Floodgate::new(defaults::REFUSALS_LOGGED_PER_MINUTE),
@@ -229,6 +236,8 @@ impl Hub {
             clock: None,
             interests: CompiledInterests::default(),
             announced: BTreeSet::new(),
+            service_interests: ServiceInterests::default(),
+            announced_services: BTreeSet::new(),
             messages_in: 0,
             messages_out: 0,
         };
@@ -299,8 +308,10 @@ impl Hub {
             Frame::Interests(interests) => self.handle_interests(from, &interests),
             Frame::Offers(offers) => self.handle_offers(from, offers),
             Frame::Withdraw(channels) => {
+                let services = channels.iter().filter_map(|&channel| self.calls.close(from, channel)).collect();
                 let closed = channels.into_iter().filter_map(|channel| self.feeds.close(from, channel)).collect();
                 self.announce_closed(closed);
+                self.announce_services_closed(services);
             }
             Frame::Subscribe(subscriptions) => {
                 for subscription in subscriptions {
@@ -314,6 +325,20 @@ impl Hub {
                     let change = self.feeds.unsubscribe(from, feed);
                     self.tell_demand(change);
                 }
+            }
+            Frame::ServiceOffers(offers) => self.handle_service_offers(from, offers),
+            Frame::Request(request) => self.handle_request(from, request, now),
+            Frame::Response(response) => {
+                let word = self.calls.response(from, response);
+                self.pass_on(word);
+            }
+            Frame::CallFailed(failure) => {
+                let word = self.calls.failure(from, failure);
+                self.pass_on(word);
+            }
+            Frame::Abandon(calls) => {
+                let words = self.calls.abandon(from, &calls);
+                self.pass_on(words);
             }
             Frame::Data(data) => {
                 // Only a driver that does not use `route` comes here; it gets the same.
@@ -448,6 +473,10 @@ impl Hub {
     fn forget(&mut self, from: ConnectionId, id: &ClientId, reason: &str, now: Now) {
         let closed = self.feeds.close_all(from);
         self.announce_closed(closed);
+        let closed = self.calls.close_all(from);
+        self.announce_services_closed(closed);
+        let words = self.calls.gone(from);
+        self.pass_on(words);
         for change in self.feeds.unsubscribe_all(from) {
             self.tell_demand(Some(change));
         }
@@ -467,6 +496,9 @@ impl Hub {
             Ok(compiled) => compiled,
             Err(error) => return self.violation(from, &error.to_string()),
         };
+        if let Err(error) = self.handle_service_interests(from, &interests.services) {
+            return self.violation(from, &error.to_string());
+        }
         let Some(line) = self.lines.get_mut(&from) else { return };
         let matching = self.feeds.matching(&line.client, &compiled);
         let now_matching: BTreeSet<FeedId> = matching.iter().map(|feed| feed.feed).collect();
@@ -498,7 +530,9 @@ impl Hub {
                 return self.violation(from, "a command channel to oneself");
             }
             let channel = offer.channel;
-            let Some(feed) = self.feeds.open(from, &client, offer) else {
+            let is_used = self.calls.has_channel(from, channel);
+            let Some(feed) = Some(offer).filter(|_| !is_used).and_then(|offer| self.feeds.open(from, &client, offer))
+            else {
                 return self.violation(from, &format!("channel {channel} was offered twice"));
             };
             self.announce_opened(feed);

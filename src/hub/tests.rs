@@ -19,6 +19,8 @@ use crate::{
     },
 };
 
+mod calls;
+
 /// A hub, a clock, and everything that the hub has said so far.
 struct Exchange {
     hub: Hub,

@@ -1,27 +1,32 @@
-//! What a client reads from its graph, writes into it, offers and subscribes to, worked out from the graph, the rules,
-//! the client table and the exchange.
+//! What a client reads from its graph, writes into it, offers, subscribes to and calls, worked out from the graph, the
+//! rules, the client table and the exchange.
 
 use std::collections::BTreeSet;
+
+use bytes::Bytes;
 
 use super::{
     LocalGraph, Outgoing, RouteCommand, Rule, Rules, Section,
     feeds::Feeds,
     offers::{Offers, World},
     output::Output,
+    proxies::Proxies,
     rules::TooManyRules,
+    services::Services,
 };
 use crate::{
-    ids::{ClientId, FeedId, ReaderId, RuleId, WriterId},
+    ids::{CallId, CallerId, ClientId, FeedId, ReaderId, RequestId, RuleId, ServerId, WriterId},
     model::ClientKind,
     time::Mono,
-    wire::{Demand, Feed, Frame, Interests},
+    wire::{CallFailure, Demand, Feed, Frame, Interests, Request, Response, ServiceFeed},
 };
 
 /// The routes of one client.
 ///
 /// Contract: hand it what happens with the `handle_*` methods, and after each call [`Routes::poll_command`] until it says
 /// `None`. It is lazy: a local topic is read only while the exchange demands it, and a feed is taken only while somebody
-/// in the local graph subscribes to it.
+/// in the local graph subscribes to it. A service of others is served in the local graph only while it is announced. Call
+/// [`Routes::handle_timeout`] when [`Routes::poll_timeout`] says so.
 ///
 /// Loops cannot come about, for three reasons that each suffice: only endpoints that are not our own make an offer or a
 /// subscription; what lies under the id of a known client is not offered under our own; and the exchange never returns
@@ -37,7 +42,18 @@ pub struct Routes {
     connected: bool,
     offers: Offers,
     feeds: Feeds,
+    services: Services,
+    proxies: Proxies,
     output: Output,
+}
+
+/// What became of service calls, since the program started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallCounters {
+    /// Calls of the local graph that had no answer but their type's word for failure.
+    pub failed: u64,
+    /// Answers that came when nobody waited for them any more.
+    pub late: u64,
 }
 
 impl Routes {
@@ -52,6 +68,8 @@ impl Routes {
             connected: false,
             offers: Offers::default(),
             feeds: Feeds::default(),
+            services: Services::default(),
+            proxies: Proxies::default(),
             output: Output::default(),
         }
     }
@@ -101,8 +119,10 @@ impl Routes {
     /// The line is up: everything that is wanted and offered is told to the exchange, which knows nothing of us yet.
     pub fn handle_connected(&mut self) {
         self.connected = true;
+        self.proxies.handle_connected();
         self.send_interests();
         self.output.send_list(&self.offers.all(), Frame::Offers);
+        self.output.send_list(&self.services.all(), Frame::ServiceOffers);
         self.work_out();
     }
 
@@ -111,6 +131,8 @@ impl Routes {
         self.connected = false;
         self.offers.handle_disconnected(&mut self.output);
         self.feeds.handle_disconnected(&mut self.output);
+        self.services.handle_disconnected(&mut self.output);
+        self.proxies.handle_disconnected(&mut self.output);
     }
 
     /// The exchange has topics of others for us.
@@ -121,11 +143,85 @@ impl Routes {
         self.work_out();
     }
 
-    /// Topics of others are gone.
+    /// The exchange has services of others for us.
+    pub fn handle_services_open(&mut self, feeds: Vec<ServiceFeed>) {
+        for feed in feeds {
+            self.proxies.open(feed, &self.rules, &mut self.output);
+        }
+    }
+
+    /// Topics and services of others are gone.
     pub fn handle_feeds_closed(&mut self, feeds: &[FeedId]) {
         for &feed in feeds {
             self.feeds.close(feed, &mut self.output);
+            self.proxies.close(feed, &mut self.output);
         }
+        self.fill_gaps();
+    }
+
+    /// Somebody in the local graph calls one of our servers.
+    pub fn handle_local_request(&mut self, server: ServerId, request: RequestId, payload: Bytes, now: Mono) {
+        self.proxies.handle_request(server, request, payload, now, &mut self.output);
+    }
+
+    /// A local service has answered one of our calls.
+    pub fn handle_local_response(&mut self, call: CallId, payload: Bytes, now: Mono) {
+        self.services.handle_answer(&self.me, call, payload, now, &mut self.output);
+    }
+
+    /// Somebody elsewhere calls a service that we offer.
+    pub fn handle_request(&mut self, request: Request, now: Mono) {
+        self.services.handle_request(&self.me, request, now, &mut self.output);
+    }
+
+    /// The answer to a request that we sent.
+    pub fn handle_response(&mut self, response: Response, now: Mono) {
+        self.proxies.handle_response(response, now, &mut self.output);
+        self.fill_gaps();
+    }
+
+    /// A request that we sent has no answer, and will have none.
+    pub fn handle_failure(&mut self, failure: &CallFailure, now: Mono) {
+        self.proxies.handle_failure(failure, now, &mut self.output);
+        self.fill_gaps();
+    }
+
+    /// Nobody waits any more for the answers to requests that we got.
+    pub fn handle_abandon(&mut self, calls: &[CallId]) {
+        self.services.handle_abandon(calls, &mut self.output);
+    }
+
+    /// A service of others cannot be served here. It is tried again when it is announced again.
+    pub fn handle_server_failed(&mut self, server: ServerId, reason: &str) {
+        self.proxies.handle_server_failed(server, reason, &mut self.output);
+    }
+
+    /// A local service cannot be called for others. It is tried again with the next call.
+    pub fn handle_caller_failed(&mut self, caller: CallerId, reason: &str) {
+        self.services.handle_caller_failed(caller, reason, &mut self.output);
+    }
+
+    /// One call of a local service could not be made.
+    pub fn handle_call_failed(&mut self, call: CallId, reason: &str) {
+        self.services.handle_call_failed(call, reason, &mut self.output);
+    }
+
+    /// When [`Routes::handle_timeout`] is due, if nothing else happens before.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.services.poll_timeout().into_iter().chain(self.proxies.poll_timeout()).min()
+    }
+
+    /// Gives up the calls whose time is over.
+    pub fn handle_timeout(&mut self, now: Mono) {
+        self.services.handle_timeout(&self.me, now, &mut self.output);
+        self.proxies.handle_timeout(now, &mut self.output);
+        self.fill_gaps();
+    }
+
+    /// What became of calls.
+    pub fn call_counters(&self) -> CallCounters {
+        let (failed, late) = self.proxies.counters();
+        CallCounters { failed, late: late + self.services.late() }
     }
 
     /// Somebody wants, or nobody wants any more, what we offer.
@@ -178,16 +274,23 @@ impl Routes {
             self.send_interests();
         }
         self.feeds.handle_rules(&self.me, &self.rules, &mut self.output);
+        self.proxies.handle_rules(&self.rules, &mut self.output);
         self.work_out();
+    }
+
+    fn fill_gaps(&mut self) {
+        self.proxies.fill_gaps(&self.rules, &mut self.output);
     }
 
     fn send_interests(&mut self) {
         // A rule of `never` asks for nothing.
         let rules = |section| self.rules.section(section).iter().filter(|rule: &&Rule| !rule.never);
+        // Who only looks calls nothing, so a server here would not keep its promise.
+        let services = rules(Section::Want).filter(|_| !self.only_looks);
         let interests = Interests {
             wants: rules(Section::Want).flat_map(Rule::topic_patterns).collect(),
             accepts: rules(Section::Accept).flat_map(Rule::topic_patterns).collect(),
-            services: rules(Section::Want).flat_map(Rule::service_patterns).collect(),
+            services: services.flat_map(Rule::service_patterns).collect(),
         };
         self.output.send(Frame::Interests(interests));
     }
@@ -197,6 +300,7 @@ impl Routes {
         if !self.only_looks {
             let world = World { me: &self.me, rules: &self.rules, graph: &self.graph, clients: &self.clients };
             self.offers.work_out(&world, self.connected, &mut self.output);
+            self.services.work_out(&world, self.connected, &mut self.output);
         }
         if self.connected {
             self.feeds.work_out(&self.graph, &mut self.output);

@@ -7,13 +7,16 @@ pub mod names;
 mod offers;
 mod output;
 pub mod pattern;
+mod proxies;
 pub mod qos;
 pub mod rename;
 pub mod rules;
+mod services;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
-pub use engine::Routes;
+pub use engine::{CallCounters, Routes};
 pub use graph::{Endpoint, Gid, LocalGraph, LocalService, LocalTopic};
 pub use offers::Outgoing;
 pub use output::RouteCommand;

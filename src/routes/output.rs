@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use bytes::Bytes;
+
 use crate::{
     defaults,
-    ids::{ReaderId, WriterId},
-    model::TopicInfo,
+    ids::{CallId, CallerId, ReaderId, RequestId, ServerId, WriterId},
+    model::{ServiceInfo, TopicInfo},
     wire::Frame,
 };
 
@@ -22,6 +24,24 @@ pub enum RouteCommand {
     CreateWriter(WriterId, TopicInfo),
     /// Publish it no more.
     DestroyWriter(WriterId),
+    /// Send this frame about a service call to the exchange, as urgently as a command. It is never too large.
+    SendCall(Frame),
+    /// Serve a service that is elsewhere. If that fails, say so with [`super::Routes::handle_server_failed`].
+    CreateServer(ServerId, ServiceInfo),
+    /// Serve it no more. Every request that we were told of has its answer before.
+    DestroyServer(ServerId),
+    /// Answer a request with a serialized response.
+    Respond(ServerId, RequestId, Bytes),
+    /// Answer a request with its type's own word for failure, for the reason given.
+    RespondFailure(ServerId, RequestId, String),
+    /// Begin to call a local service for others. If that fails, say so with [`super::Routes::handle_caller_failed`].
+    CreateCaller(CallerId, ServiceInfo),
+    /// Call it no more.
+    DestroyCaller(CallerId),
+    /// Call a local service with a serialized request. If that fails, say so with [`super::Routes::handle_call_failed`].
+    Call(CallerId, CallId, Bytes),
+    /// Nobody waits for the answer to that call any more.
+    ForgetCall(CallerId, CallId),
     /// Tell the user why a topic does not go the way that the rules say.
     Warn(String),
 }
@@ -55,7 +75,7 @@ impl Output {
         }
     }
 
-    /// A number that no other reader, writer or channel has.
+    /// A number that no other reader, writer, server, caller or channel has.
     pub(super) fn number(&mut self) -> u32 {
         let number = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);

@@ -9,6 +9,8 @@ use crate::{
     wire::{Demand, Feed, Flow, Frame, Interests, Offer, Subscription},
 };
 
+mod services;
+
 const ODOM: &str = "nav_msgs/msg/Odometry";
 const TWIST: &str = "geometry_msgs/msg/Twist";
 

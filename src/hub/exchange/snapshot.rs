@@ -53,6 +53,7 @@ impl Hub {
             && let Stage::Ready { since, .. } = line.stage
         {
             let figures = figures(connection);
+            let calls = self.calls.tally(connection);
             status.state = ClientState::On;
             status.address = line.address;
             status.last_seen = line.last_seen;
@@ -66,6 +67,9 @@ impl Hub {
                 bytes_in: figures.bytes_in,
                 bytes_out: figures.bytes_out,
                 messages_dropped: figures.messages_dropped,
+                calls_in: calls.calls_in,
+                calls_out: calls.calls_out,
+                calls_failed: calls.failed,
                 ..Traffic::default()
             };
         }
