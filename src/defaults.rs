@@ -78,6 +78,31 @@ pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Lines that a client may tell about what is in the way of its routes: more would only repeat these.
 pub const PROBLEMS_MAX: usize = 16;
 
+// ---- commands ----
+
+/// Age over which a command is dropped when its rule does not say and it makes something move (velocities, and whatever
+/// has a stop message). Teleoperation gets uncomfortable at 125 ms; half a second forgives a bad radio link and a clock
+/// offset that is estimated over it, and is still a distance that a robot may drive blindly.
+pub const COMMAND_MAX_AGE: Duration = Duration::from_millis(500);
+/// How long a writer stays after its stop message, so that the message arrives: the middleware sends again what was lost
+/// until then.
+pub const STOP_LINGER: Duration = Duration::from_secs(1);
+/// How long a client that ends waits until its stop messages were received: long for a middleware on one machine, short
+/// for somebody who waits for the program to end.
+pub const STOP_PATIENCE: Duration = Duration::from_millis(300);
+/// Topics of a client that its status lists because several clients command them, and commanders that it names for each:
+/// more would only make the status long.
+pub const CONTESTED_MAX: usize = 16;
+
+// ---- counters ----
+
+/// Messages whose ages give the percentiles of the latency: enough for a 99th percentile, a kilobyte for each topic.
+pub const LATENCY_WINDOW: usize = 256;
+/// Topics, each direction and line counted, of which figures are kept: 3 MB in all, and a report of half a megabyte.
+pub const METERS_MAX: usize = 2_048;
+/// How long a topic has to be silent before its figures may make room for those of another.
+pub const METER_IDLE: Duration = Duration::from_secs(60);
+
 /// Clients connected at once.
 pub const CLIENTS_MAX: usize = 1_000;
 /// Connections that have not logged in yet, at once. Everything a stranger can make the server hold is this many login
