@@ -8,12 +8,14 @@ use super::{
     feeds::Feeds,
     offers::{Offers, World},
     output::Output,
+    passage::End,
     rules::TooManyRules,
 };
 use crate::{
     ids::{ClientId, FeedId, ReaderId, RuleId, WriterId},
     model::ClientKind,
     time::Mono,
+    traffic::{Cause, Ledger},
     wire::{Demand, Feed, Frame, Interests},
 };
 
@@ -28,16 +30,18 @@ use crate::{
 /// anything to its origin.
 #[derive(Debug)]
 pub struct Routes {
-    me: ClientId,
+    pub(super) me: ClientId,
     /// Whether nothing is ever offered or commanded.
     only_looks: bool,
     rules: Rules,
     graph: LocalGraph,
     clients: BTreeSet<ClientId>,
     connected: bool,
-    offers: Offers,
-    feeds: Feeds,
-    output: Output,
+    pub(super) offers: Offers,
+    pub(super) feeds: Feeds,
+    pub(super) output: Output,
+    /// What went over the routes.
+    pub(super) ledger: Ledger<End>,
 }
 
 impl Routes {
@@ -53,6 +57,7 @@ impl Routes {
             offers: Offers::default(),
             feeds: Feeds::default(),
             output: Output::default(),
+            ledger: Ledger::default(),
         }
     }
 
@@ -101,6 +106,8 @@ impl Routes {
     /// The line is up: everything that is wanted and offered is told to the exchange, which knows nothing of us yet.
     pub fn handle_connected(&mut self) {
         self.connected = true;
+        // The exchange numbers its feeds anew.
+        self.ledger.forget_routes();
         self.send_interests();
         self.output.send_list(&self.offers.all(), Frame::Offers);
         self.work_out();
@@ -148,6 +155,7 @@ impl Routes {
 
     /// A sample of `reader` could not be sent.
     pub fn handle_unsendable(&mut self, reader: ReaderId, reason: &str) {
+        self.count_drop(End::Reader(reader), Cause::Refused);
         if let Some(name) = self.offers.name_of(reader) {
             let warning = format!("a message of {name} was not sent: {reason}");
             self.output.warn(warning);
@@ -156,6 +164,9 @@ impl Routes {
 
     /// A message for `writer` could not be published.
     pub fn handle_unpublishable(&mut self, writer: WriterId, reason: &str) {
+        if let Some(feed) = self.feeds.feed_of(writer) {
+            self.count_drop(End::Feed(feed), Cause::Failed);
+        }
         if let Some(name) = self.feeds.name_of(writer) {
             let warning = format!("a message for {name} was not published: {reason}");
             self.output.warn(warning);
@@ -165,7 +176,9 @@ impl Routes {
     /// Where a sample of `reader` goes, how urgent it is, and its number there; `None` if the rate limit holds it back or
     /// the route is gone.
     pub fn outgoing(&mut self, reader: ReaderId, now: Mono) -> Option<Outgoing> {
-        self.offers.outgoing(reader, now)
+        let outgoing = self.offers.outgoing(reader, now);
+        self.count_taken(reader, outgoing.is_some(), now);
+        outgoing
     }
 
     /// Where a message of `feed` is published; `None` if the route is gone.

@@ -2,10 +2,13 @@
 
 mod engine;
 mod feeds;
+mod frames;
+mod gate;
 pub mod graph;
 pub mod names;
 mod offers;
 mod output;
+mod passage;
 pub mod pattern;
 pub mod qos;
 pub mod rename;
@@ -17,6 +20,7 @@ pub use engine::Routes;
 pub use graph::{Endpoint, Gid, LocalGraph, LocalService, LocalTopic};
 pub use offers::Outgoing;
 pub use output::RouteCommand;
+pub use passage::Passed;
 pub use pattern::{InvalidPattern, Pattern};
 pub use rename::Rename;
 pub use rules::{QosOverride, Rule, Rules, Section, Subject, Thing};

@@ -20,6 +20,9 @@ pub enum RouteCommand {
     DestroyReader(ReaderId),
     /// Begin to publish a local topic. If that fails, say so with [`super::Routes::handle_writer_failed`].
     CreateWriter(WriterId, TopicInfo),
+    /// Publish a message of zeros, since whoever commanded through this writer is gone. Its destruction comes next, and has
+    /// to wait until the message has arrived ([`defaults::STOP_LINGER`]).
+    PublishStop(WriterId),
     /// Publish it no more.
     DestroyWriter(WriterId),
     /// Tell the user why a topic does not go the way that the rules say.
