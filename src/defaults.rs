@@ -174,6 +174,10 @@ pub const CLIENTS_KEPT: u64 = 10_000;
 pub const TAKES_PER_TURN: usize = 32;
 /// Failures of the middleware in a row after which a reader, or the bridge, is given up instead of asked for ever.
 pub const ROS_FAILURES_MAX: u32 = 100;
+/// Service calls of one client that wait for their answers at a time, and as many requests of others that it has not
+/// answered yet. A fleet's worth of slow calls fits; more means that somebody calls in a loop. It is also how many requests
+/// or answers the middleware keeps for an endpoint, so that what may wait is not dropped.
+pub const CALLS_PENDING_MAX: usize = 1_024;
 
 /// How long an administrator's request may take: an export of a full event log takes seconds.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);

@@ -223,6 +223,8 @@ impl Client {
             BridgeEvent::Graph(graph) => self.routes.handle_graph(graph),
             BridgeEvent::Sample(sample) => self.send_message(sample),
             BridgeEvent::ReaderFailed { reader, reason } => self.routes.handle_reader_failed(reader, &reason),
+            // The routes make neither servers nor callers yet.
+            BridgeEvent::Request { .. } | BridgeEvent::Response { .. } => {}
             BridgeEvent::Failed { reason } => return Err(reason),
         }
         Ok(())

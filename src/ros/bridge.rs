@@ -1,4 +1,4 @@
-//! The raw bridge: topics of any installed type, as serialized bytes, and the local graph.
+//! The raw bridge: topics and services of any installed type, as serialized bytes, and the local graph.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -15,6 +15,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 use super::{
+    call_pump::CallPump,
+    calls::{CallCounters, Calls},
     error::RosError,
     graph_watch::GraphWatch,
     ownership::Ownership,
@@ -22,14 +24,15 @@ use super::{
     rcl::{Context, GuardCondition, Node},
     reader::Reader,
     room::{Room, Share},
+    server::RequestId,
     teardown,
     wait_set::WaitSet,
     writer::Writer,
 };
 use crate::{
     defaults,
-    ids::{ReaderId, WriterId},
-    model::TopicInfo,
+    ids::{CallId, CallerId, ReaderId, ServerId, WriterId},
+    model::{ServiceInfo, TopicInfo},
     routes::graph::{Gid, LocalGraph},
     time::Wall,
 };
@@ -56,6 +59,24 @@ pub enum BridgeEvent {
         reader: ReaderId,
         /// Why, with the topic.
         reason: String,
+    },
+    /// Somebody calls one of our servers. Answer with [`Bridge::respond`] or [`Bridge::respond_failure`].
+    Request {
+        /// Which server. May be one that was destroyed in the meantime.
+        server: ServerId,
+        /// What to answer.
+        request: RequestId,
+        /// The request in CDR, encapsulation header included.
+        payload: Bytes,
+    },
+    /// The answer to a call.
+    Response {
+        /// Who called. May be one that was destroyed in the meantime.
+        caller: CallerId,
+        /// Which call. May be one that was forgotten while the answer waited in the queue.
+        call: CallId,
+        /// The response in CDR, encapsulation header included.
+        payload: Bytes,
     },
     /// A thread of the bridge has ended because ROS fails altogether. Nothing more will come.
     Failed {
@@ -103,7 +124,8 @@ struct Parts {
     shared: Arc<Shared>,
     node: Arc<Node>,
     writers: RwLock<HashMap<WriterId, Arc<Writer>>>,
-    wakes: [Arc<GuardCondition>; 2],
+    calls: Arc<Calls>,
+    wakes: [Arc<GuardCondition>; 3],
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -117,12 +139,13 @@ pub(super) struct Shared {
 }
 
 impl Bridge {
-    /// Joins the ROS graph with a context and a node of its own, and starts two threads: one that takes samples, one that
-    /// watches the graph.
+    /// Joins the ROS graph with a context and a node of its own, and starts three threads: one that takes samples, one that
+    /// takes requests and responses, one that watches the graph.
     ///
     /// The queue behind `events` decides how many samples may wait. While it is full, or holds more than
     /// [`defaults::SAMPLE_QUEUE_BYTES`], samples stay in the middleware: KEEP_LAST readers lose their oldest, KEEP_ALL
-    /// readers (depth 0) push back to their publishers.
+    /// readers (depth 0) push back to their publishers. Requests and responses stay there, too, as many as
+    /// [`defaults::CALLS_PENDING_MAX`] for each server and caller.
     ///
     /// # Errors
     /// If ROS does not start or refuses the name.
@@ -139,6 +162,7 @@ impl Bridge {
         });
 
         let wake_pump = GuardCondition::create(&context)?;
+        let wake_calls = GuardCondition::create(&context)?;
         let wake_watch = GuardCondition::create(&context)?;
         // Weak, so that a sample that outlives the bridge does not keep its participant on the graph.
         let wake = Arc::downgrade(&wake_pump);
@@ -150,14 +174,18 @@ impl Bridge {
             }
         });
         let pump_waits = WaitSet::create(&context, wake_pump.clone(), None)?;
+        let call_waits = WaitSet::create(&context, wake_calls.clone(), None)?;
         let watch_waits = WaitSet::create(&context, wake_watch.clone(), Some(node.clone()))?;
         let pump = Pump::new(shared.clone(), events.clone(), room, pump_waits);
+        let calls = Arc::new(Calls::new(wake_calls.clone()));
+        let call_pump = CallPump::new(shared.clone(), calls.clone(), events.clone(), call_waits);
         let watch = GraphWatch::new(shared.clone(), events, node.clone(), watch_waits);
 
-        let mut parts =
-            Parts { shared, node, writers: RwLock::default(), wakes: [wake_pump, wake_watch], threads: Vec::new() };
-        // If the second thread cannot be started, dropping the parts ends the first.
+        let wakes = [wake_pump, wake_calls, wake_watch];
+        let mut parts = Parts { shared, node, writers: RwLock::default(), calls, wakes, threads: Vec::new() };
+        // If one cannot be started, dropping the parts ends those before it.
         parts.threads.push(spawn("ros-samples", move || pump.run())?);
+        parts.threads.push(spawn("ros-calls", move || call_pump.run())?);
         parts.threads.push(spawn("ros-graph", move || watch.run())?);
         Ok(Bridge { parts: ManuallyDrop::new(parts) })
     }
@@ -239,6 +267,83 @@ impl Bridge {
         writer.ok_or(RosError::UnknownWriter(id))?.publish(payload)
     }
 
+    /// Makes a server that stands for one elsewhere: whoever calls it makes a [`BridgeEvent::Request`]. Takes about a
+    /// millisecond; the first use of a package loads its libraries.
+    ///
+    /// # Errors
+    /// If the id is in use, the type is not installed or is another one here, or ROS refuses the name.
+    pub fn create_server(&self, id: ServerId, service: &ServiceInfo) -> Result<(), RosError> {
+        self.parts.calls.create_server(&self.parts.node, id, service)
+    }
+
+    /// Takes a server off the graph. Requests that it has not answered are forgotten, so their callers hear nothing: answer
+    /// them first. Requests that are already waiting in the queue may still come. Unknown ids are ignored.
+    pub fn destroy_server(&self, id: ServerId) {
+        self.parts.calls.destroy_server(id);
+    }
+
+    /// Answers a request with a serialized response, encapsulation header included.
+    ///
+    /// The middleware may wait for up to 100 ms, on the thread of the caller, for a client that is not matched yet.
+    ///
+    /// # Errors
+    /// If the server or the request is unknown, the request has its answer, the payload is no response of the type (then
+    /// the request stays open), or the middleware cannot send it, because the client has gone for example.
+    pub fn respond(&self, id: ServerId, request: RequestId, response: &[u8]) -> Result<(), RosError> {
+        self.parts.calls.respond(id, request, response)
+    }
+
+    /// Answers a request with the type's own word for failure: a response with default values in which flags such as
+    /// `success` are false and texts such as `message` say `switchboard: {reason}`. Services have no errors of their own.
+    /// Returns whether the type has such a field; if not, an empty response was sent.
+    ///
+    /// The middleware may wait as in [`Bridge::respond`].
+    ///
+    /// # Errors
+    /// If the server or the request is unknown, the request has its answer, or the middleware cannot send it.
+    pub fn respond_failure(&self, id: ServerId, request: RequestId, reason: &str) -> Result<bool, RosError> {
+        self.parts.calls.respond_failure(id, request, reason)
+    }
+
+    /// Makes a client that calls a server of the local graph for others. Does not wait for that server; see
+    /// [`Bridge::call`]. Takes about a millisecond; the first use of a package loads its libraries.
+    ///
+    /// # Errors
+    /// If the id is in use, the type is not installed or is another one here, or ROS refuses the name.
+    pub fn create_caller(&self, id: CallerId, service: &ServiceInfo) -> Result<(), RosError> {
+        self.parts.calls.create_caller(&self.parts.node, id, service)
+    }
+
+    /// Takes a client off the graph. Its pending calls are forgotten. Unknown ids are ignored.
+    pub fn destroy_caller(&self, id: CallerId) {
+        self.parts.calls.destroy_caller(id);
+    }
+
+    /// Calls with a serialized request, encapsulation header included. The answer comes as [`BridgeEvent::Response`] with
+    /// the same `call`, in any order with others, or never: there is no limit of time here, see [`Bridge::forget_call`].
+    ///
+    /// A client that is younger than 100 ms waits, until it is as old as that, for a server to be matched with it; so all
+    /// of its calls together wait for at most 100 ms on the thread of the caller. Later, and in most cases at once, no call
+    /// waits.
+    ///
+    /// # Errors
+    /// [`RosError::UnknownCaller`]; [`RosError::CallsFull`] if [`defaults::CALLS_PENDING_MAX`] calls are pending;
+    /// [`RosError::NotAMessage`] if the payload is no request of the type; [`RosError::NoServer`]; or the middleware
+    /// refuses it.
+    pub fn call(&self, id: CallerId, call: CallId, request: &[u8]) -> Result<(), RosError> {
+        self.parts.calls.call(id, call, request)
+    }
+
+    /// Forgets a pending call: its late answer is dropped, unless it waits in the queue already. Unknown ones are ignored.
+    pub fn forget_call(&self, id: CallerId, call: CallId) {
+        self.parts.calls.forget_call(id, call);
+    }
+
+    /// What became of calls and requests.
+    pub fn call_counters(&self) -> CallCounters {
+        self.parts.calls.counters()
+    }
+
     fn readers_changed(&self) {
         self.parts.shared.generation.fetch_add(1, Ordering::SeqCst);
         self.parts.wakes[0].trigger();
@@ -266,6 +371,7 @@ impl Drop for Parts {
         }
         // Threads and handle may have been dropped in either order: the endpoints go now, with their node.
         self.shared.readers.lock().clear();
+        self.calls.clear();
     }
 }
 

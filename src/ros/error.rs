@@ -1,11 +1,12 @@
 //! What can go wrong between us and ROS.
 
-use crate::ids::{ReaderId, WriterId};
+use super::server::RequestId;
+use crate::ids::{CallerId, ReaderId, ServerId, WriterId};
 
 /// An error of the ROS side, in words that name the thing, the value and, where there is one, the cure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RosError {
-    /// A string that is no message type name.
+    /// A string that is no type name.
     #[error("{0:?} is not the name of a message type; write it as package/msg/Type, such as \"nav_msgs/msg/Odometry\"")]
     InvalidTypeName(String),
     /// A message type that this installation does not have.
@@ -19,6 +20,18 @@ pub enum RosError {
         package: String,
         /// Where it was looked for and what was found.
         reason: String,
+    },
+    /// A type that both ends have, but not the same.
+    #[error(
+        "{type_name} is another type there ({theirs}) than here ({ours}); install the same version of its package at both ends, and start again"
+    )]
+    TypeMismatch {
+        /// The type.
+        type_name: String,
+        /// Its hash at the other end.
+        theirs: String,
+        /// Its hash as it is installed here.
+        ours: String,
     },
     /// A reader id that is in use.
     #[error("reader {0} exists already; destroy it first")]
@@ -38,6 +51,47 @@ pub enum RosError {
         topic: String,
         /// Its length [bytes].
         length: usize,
+    },
+    /// A server id that is in use.
+    #[error("server {0} exists already; destroy it first")]
+    DuplicateServer(ServerId),
+    /// A caller id that is in use.
+    #[error("caller {0} exists already; destroy it first")]
+    DuplicateCaller(CallerId),
+    /// A server id that nobody created, or that was destroyed.
+    #[error("there is no server {0}")]
+    UnknownServer(ServerId),
+    /// A caller id that nobody created, or that was destroyed.
+    #[error("there is no caller {0}")]
+    UnknownCaller(CallerId),
+    /// A request that nobody made, or that has its answer.
+    #[error("{service} waits for no answer to request {request}")]
+    UnknownRequest {
+        /// The service.
+        service: String,
+        /// Which.
+        request: RequestId,
+    },
+    /// Nobody serves it.
+    #[error("no server of {0} is there; start the node that serves it")]
+    NoServer(String),
+    /// Too many calls wait for their answers.
+    #[error("{service} cannot be called: {most} calls of this client wait for their answers already; try again later")]
+    CallsFull {
+        /// The service.
+        service: String,
+        /// The most at a time.
+        most: usize,
+    },
+    /// Bytes that are no message of the type.
+    #[error("{length} bytes are no {type_name}: {reason}")]
+    NotAMessage {
+        /// The type that they should be of.
+        type_name: String,
+        /// How many [bytes].
+        length: usize,
+        /// What the middleware said.
+        reason: String,
     },
     /// The arguments after `--ros-args` are wrong.
     #[error("the ROS arguments of the command line are not valid: {0}")]

@@ -1,5 +1,7 @@
 //! Snapshots of the ROS graph as our node sees it.
 
+use std::ffi::CStr;
+
 use r2r_rcl as ffi;
 
 use super::{
@@ -8,17 +10,18 @@ use super::{
     qos,
     rcl::{self, Node},
     reader::padded,
+    service_graph,
 };
 use crate::routes::graph::{Endpoint, LocalGraph, LocalTopic};
 
-/// Every topic with its publishers and subscriptions, ordered by name, the endpoints by gid. Services and actions have
-/// topics of their own below ROS, which are not in it.
+/// Every topic with its publishers and subscriptions and every service with its servers, ordered by name, the endpoints by
+/// gid. The topics that services have below ROS are not in it; those of actions are.
 pub(super) fn snapshot(node: &Node, ownership: &Ownership) -> Result<LocalGraph, RosError> {
-    let mut names = topic_names(node)?;
+    let mut names = names(Names::Topics, node)?;
     names.sort_unstable();
-    names.dedup();
+    names.dedup_by(|a, b| a.0 == b.0);
     let mut topics = Vec::with_capacity(names.len());
-    for name in names {
+    for (name, _) in names {
         let publishers = endpoints(node, &name, Side::Publishers, ownership)?;
         let subscribers = endpoints(node, &name, Side::Subscribers, ownership)?;
         // Both empty: it went away while we looked.
@@ -26,34 +29,69 @@ pub(super) fn snapshot(node: &Node, ownership: &Ownership) -> Result<LocalGraph,
             topics.push(LocalTopic { name, publishers, subscribers });
         }
     }
-    Ok(LocalGraph { topics, services: Vec::new() })
+    Ok(LocalGraph { topics, services: service_graph::services(node, ownership)? })
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Side {
     Publishers,
     Subscribers,
+    /// The subscriptions of a topic that is named as the middleware names it, not as ROS does.
+    RawSubscribers,
 }
 
-fn topic_names(node: &Node) -> Result<Vec<String>, RosError> {
+/// What to list.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Names<'a> {
+    Topics,
+    Services,
+    /// Those that a node of this name and namespace serves.
+    ServicesOf(&'a CStr, &'a CStr),
+}
+
+/// Names, each with its types, in no order.
+pub(super) fn names(which: Names<'_>, node: &Node) -> Result<Vec<(String, Vec<String>)>, RosError> {
     let mut allocator = rcl::allocator();
-    // SAFETY: the node is valid; the list is zero-initialised, read while it is valid and finalised.
+    // SAFETY: the node and the strings are valid; the list is zero-initialised, read while it is valid and finalised on
+    // both ways out.
     unsafe {
         let mut list = ffi::rmw_get_zero_initialized_names_and_types();
-        rcl::check(ffi::rcl_get_topic_names_and_types(node.as_ptr(), &mut allocator, false, &mut list), || {
-            "list the topics of the ROS graph".to_owned()
-        })?;
-        let names = if list.names.data.is_null() {
-            Vec::new()
-        } else {
-            std::slice::from_raw_parts(list.names.data, list.names.size).iter().map(|name| rcl::text(*name)).collect()
+        let code = match which {
+            Names::Topics => ffi::rcl_get_topic_names_and_types(node.as_ptr(), &mut allocator, false, &mut list),
+            Names::Services => ffi::rcl_get_service_names_and_types(node.as_ptr(), &mut allocator, &mut list),
+            Names::ServicesOf(name, namespace) => ffi::rcl_get_service_names_and_types_by_node(
+                node.as_ptr(),
+                &mut allocator,
+                name.as_ptr(),
+                namespace.as_ptr(),
+                &mut list,
+            ),
         };
+        let listed = rcl::check(code, || format!("list the {which:?} of the ROS graph"));
+        let mut names = Vec::new();
+        if listed.is_ok() && !list.names.data.is_null() && !list.types.is_null() {
+            for index in 0..list.names.size {
+                let types = &*list.types.add(index);
+                names.push((rcl::text(*list.names.data.add(index)), texts(types)));
+            }
+        }
         let code = ffi::rcl_names_and_types_fini(&mut list);
         if code != ffi::RCL_RET_OK as ffi::rcl_ret_t {
-            tracing::debug!(reason = rcl::last_error(code), "a list of topics was not freed");
+            tracing::debug!(reason = rcl::last_error(code), "a list of names was not freed");
         }
+        listed?;
         Ok(names)
     }
+}
+
+/// # Safety
+/// The list is valid.
+pub(super) unsafe fn texts(list: &ffi::rcutils_string_array_t) -> Vec<String> {
+    if list.data.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: upheld by the caller.
+    unsafe { std::slice::from_raw_parts(list.data, list.size).iter().map(|text| rcl::text(*text)).collect() }
 }
 
 /// The publishers or the subscriptions of one topic, ordered by gid.
@@ -72,9 +110,13 @@ pub(super) fn endpoints(
             Side::Publishers => {
                 ffi::rcl_get_publishers_info_by_topic(node.as_ptr(), &mut allocator, name.as_ptr(), false, &mut list)
             }
-            Side::Subscribers => {
-                ffi::rcl_get_subscriptions_info_by_topic(node.as_ptr(), &mut allocator, name.as_ptr(), false, &mut list)
-            }
+            Side::Subscribers | Side::RawSubscribers => ffi::rcl_get_subscriptions_info_by_topic(
+                node.as_ptr(),
+                &mut allocator,
+                name.as_ptr(),
+                matches!(side, Side::RawSubscribers),
+                &mut list,
+            ),
         };
         let listed = rcl::check(code, || format!("list the {side:?} of {topic}"));
         let endpoints = if listed.is_err() || list.info_array.is_null() {

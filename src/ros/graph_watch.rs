@@ -12,7 +12,7 @@ use super::{
     bridge::{BridgeEvent, Shared},
     graph,
     rcl::Node,
-    wait_set::{Ready, WaitSet},
+    wait_set::{Endpoints, Ready, WaitSet},
 };
 use crate::{defaults, routes::graph::LocalGraph};
 
@@ -61,7 +61,7 @@ impl GraphWatch {
                 next = self.look();
                 continue;
             }
-            match self.waits.wait(&[], timeout, &mut ready) {
+            match self.waits.wait(Endpoints::default(), timeout, &mut ready) {
                 // A change while one is settling changes nothing: both are in the snapshot.
                 Ok(()) if ready.graph && next == Next::Wait => {
                     next = Next::LookAt(Instant::now() + defaults::GRAPH_SETTLE);

@@ -1,12 +1,16 @@
 //! The only room that knows ROS.
 //!
-//! It has two halves. The *raw bridge* ([`Bridge`]) carries topics of any installed type as serialized bytes: its own rcl
-//! context and node, with type support loaded at run time, because r2r only knows the types that it was compiled with,
-//! drops messages silently and hears its own publications. The *typed nodes* speak our own interfaces through r2r:
+//! It has two halves. The *raw bridge* ([`Bridge`]) carries topics and services of any installed type as serialized bytes:
+//! its own rcl context and node, with type support loaded at run time, because r2r only knows the types that it was compiled
+//! with, drops messages silently and hears its own publications. The *typed nodes* speak our own interfaces through r2r:
 //! services, parameters, status, diagnostics and markers.
 
 mod admin_client;
 mod bridge;
+mod buffer;
+mod call_pump;
+mod caller;
+mod calls;
 mod client_node;
 mod convert;
 mod demo_driver;
@@ -15,15 +19,20 @@ mod error;
 mod graph;
 mod graph_watch;
 mod markers;
+mod message;
 mod ownership;
 mod parameters;
 mod pump;
 mod qos;
+mod quota;
 mod rcl;
 mod reader;
 mod room;
 mod sequences;
+mod server;
 mod server_node;
+mod service_graph;
+mod service_types;
 mod services;
 mod simulated_robot;
 mod teardown;
@@ -34,11 +43,13 @@ mod writer;
 
 pub use admin_client::{AdminClient, AskError};
 pub use bridge::{Bridge, BridgeEvent, BridgeOptions, ReaderCounters, Sample};
+pub use calls::CallCounters;
 pub use client_node::ClientNode;
 pub use demo_driver::{DemoDriver, drive};
 pub use error::RosError;
 pub use parameters::{ClientParameters, ServerParameters};
 pub use rcl::{distro, rmw_implementation};
+pub use server::RequestId;
 pub use server_node::{AdminQuery, ServerNode};
 pub use simulated_robot::{SimulatedRobot, simulate};
 pub use teardown::exit;

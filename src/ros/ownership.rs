@@ -75,6 +75,11 @@ impl Ownership {
         }
     }
 
+    /// Whether a node is ours, where there is nothing but its name.
+    pub(super) fn is_own_node(&self, node: &str) -> bool {
+        node == self.node
+    }
+
     /// Whether a sample came from one of our own publishers, as far as its gid tells.
     pub(super) fn is_own_publication(&self, publisher: &Gid) -> bool {
         self.prefix.as_ref().is_some_and(|prefix| publisher.0.starts_with(prefix))

@@ -11,7 +11,7 @@ use super::{
     bridge::{BridgeEvent, Sample, Shared},
     reader::{Reader, Taken},
     room::Room,
-    wait_set::{Ready, WaitSet},
+    wait_set::{Endpoints, Ready, WaitSet},
 };
 use crate::{defaults, ids::ReaderId};
 
@@ -80,7 +80,8 @@ impl Pump {
             // During a pause nothing is waited for but the wake-up: the samples stay where they are.
             let readers: &[Arc<Reader>] = if pause.is_some() { &[] } else { &self.readers };
             let timeout = if pause.is_some() || !self.untold.is_empty() { RETRY } else { LOOK_UP };
-            if let Err(error) = self.waits.wait(readers, timeout, &mut ready) {
+            let endpoints = Endpoints { readers, ..Endpoints::default() };
+            if let Err(error) = self.waits.wait(endpoints, timeout, &mut ready) {
                 failed_waits += 1;
                 if failed_waits >= defaults::ROS_FAILURES_MAX {
                     self.give_up(error.to_string());

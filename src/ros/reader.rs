@@ -10,20 +10,15 @@ use parking_lot::Mutex;
 use r2r_rcl as ffi;
 
 use super::{
+    buffer::Buffer,
     error::RosError,
     ownership::Ownership,
     qos,
     rcl::{self, Handle, Node},
     sequences::Sequences,
-    types::TypeSupport,
+    types::{self, TypeSupport},
 };
 use crate::{ids::ReaderId, model::TopicInfo, routes::graph::Gid, time::Wall};
-
-/// From this size on [bytes] the buffer that the middleware filled is handed on instead of being copied: below it a copy
-/// is cheaper than a new buffer.
-const HAND_ON_FROM: usize = 16 * 1024;
-/// First size of a buffer [bytes]: most messages of robots fit, larger ones let it grow.
-const BUFFER_FIRST: usize = 4 * 1024;
 
 /// A subscription of our own.
 pub(super) struct Reader {
@@ -65,6 +60,7 @@ pub(super) enum Taken {
 impl Reader {
     pub(super) fn create(node: &Arc<Node>, id: ReaderId, topic: &TopicInfo) -> Result<Reader, RosError> {
         let types = TypeSupport::load(&topic.type_name)?;
+        types::agree(&topic.type_name, &topic.type_hash, &types.type_hash())?;
         let name = rcl::c_string("topic", &topic.name)?;
         let buffer = Buffer::new()?;
         let _guard = node.endpoints.lock();
@@ -109,7 +105,7 @@ impl Reader {
         // SAFETY: the subscription is valid and the lock keeps other takes away from it; the buffer is an initialised
         // array that the middleware may let grow with the allocator inside it.
         let code = unsafe {
-            ffi::rcl_take_serialized_message(self.as_ptr(), &mut taking.buffer.0, &mut info, std::ptr::null_mut())
+            ffi::rcl_take_serialized_message(self.as_ptr(), taking.buffer.as_mut_ptr(), &mut info, std::ptr::null_mut())
         };
         if code == ffi::RCL_RET_SUBSCRIPTION_TAKE_FAILED as ffi::rcl_ret_t {
             // SAFETY: forgets the error state of this thread.
@@ -125,20 +121,17 @@ impl Reader {
         if ownership.is_own_publication(&publisher) {
             return Taken::Own;
         }
-        let payload = match taking.buffer.as_ref().len() {
-            // Seen with a foreign DDS vendor in the same domain: OK, without content, millions of times in a row.
-            0 => {
+        // Seen with a foreign DDS vendor in the same domain: OK, without content, millions of times in a row.
+        if taking.buffer.as_ref().is_empty() {
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+            return Taken::Failed("the middleware gave an empty sample".to_owned());
+        }
+        let payload = match taking.buffer.hand_out(|_| ()) {
+            Ok(payload) => payload,
+            Err(error) => {
                 self.counters.failed.fetch_add(1, Ordering::Relaxed);
-                return Taken::Failed("the middleware gave an empty sample".to_owned());
+                return Taken::Failed(error.to_string());
             }
-            length if length < HAND_ON_FROM => Bytes::copy_from_slice(taking.buffer.as_ref()),
-            _ => match Buffer::new() {
-                Ok(fresh) => Bytes::from_owner(std::mem::replace(&mut taking.buffer, fresh)),
-                Err(error) => {
-                    self.counters.failed.fetch_add(1, Ordering::Relaxed);
-                    return Taken::Failed(error.to_string());
-                }
-            },
         };
         if info.publication_sequence_number != SEQUENCE_UNSUPPORTED {
             let missing = taking.sequences.missing_before(publisher, info.publication_sequence_number);
@@ -181,43 +174,4 @@ pub(super) fn padded(data: &[u8]) -> Gid {
     let length = data.len().min(gid.len());
     gid[..length].copy_from_slice(&data[..length]);
     Gid(gid)
-}
-
-/// A serialized message in memory of rcl's allocator.
-struct Buffer(ffi::rcl_serialized_message_t);
-
-// SAFETY: the buffer owns its memory alone, and malloc's memory may be freed by any thread.
-unsafe impl Send for Buffer {}
-
-impl Buffer {
-    fn new() -> Result<Buffer, RosError> {
-        let allocator = rcl::allocator();
-        // SAFETY: the array is zero-initialised before it is given its memory.
-        let (code, array) = unsafe {
-            let mut array = ffi::rcutils_get_zero_initialized_uint8_array();
-            (ffi::rcutils_uint8_array_init(&mut array, BUFFER_FIRST, &allocator), array)
-        };
-        rcl::check(code, || "allocate a message buffer".to_owned())?;
-        Ok(Buffer(array))
-    }
-}
-
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        if self.0.buffer.is_null() {
-            return &[];
-        }
-        // SAFETY: the middleware wrote `buffer_length` bytes at `buffer`.
-        unsafe { std::slice::from_raw_parts(self.0.buffer, self.0.buffer_length) }
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // SAFETY: the array was initialised in `new` and is released once.
-        if unsafe { ffi::rcutils_uint8_array_fini(&mut self.0) } != ffi::RCL_RET_OK as ffi::rcl_ret_t {
-            // SAFETY: forgets the error state of this thread.
-            unsafe { ffi::rcutils_reset_error() };
-        }
-    }
 }

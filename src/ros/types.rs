@@ -1,4 +1,4 @@
-//! Type support of message types, found by name and loaded at run time, as rclcpp's generic publishers do.
+//! Type support of message and service types, found by name and loaded at run time, as rclcpp's generic publishers do.
 
 use std::{
     collections::HashMap,
@@ -6,7 +6,7 @@ use std::{
     sync::LazyLock,
 };
 
-use libloading::Library;
+use libloading::{Library, Symbol};
 use parking_lot::Mutex;
 use r2r_rcl as ffi;
 
@@ -21,16 +21,34 @@ unsafe impl Send for TypeSupport {}
 // SAFETY: as above.
 unsafe impl Sync for TypeSupport {}
 
-/// Libraries stay open until the process ends: middlewares keep pointers into them beyond the life of an endpoint.
-/// Bounded by the number of installed packages.
+/// Libraries by file name. They stay open until the process ends: middlewares keep pointers into them beyond the life of an
+/// endpoint. Bounded by the number of installed packages.
 static LIBRARIES: LazyLock<Mutex<HashMap<String, &'static Library>>> = LazyLock::new(Mutex::default);
 
-/// REP 2011 hash (`RIHS01_…`) of `type_name` as it is installed here; empty where the distribution has none (Humble).
+/// REP 2011 hash (`RIHS01_…`) of `type_name`, a message or a service, as it is installed here; empty where the distribution
+/// has none (Humble).
 ///
 /// # Errors
 /// [`RosError::InvalidTypeName`] and [`RosError::UnknownType`] name the type and the cure.
 pub fn installed_type_hash(type_name: &str) -> Result<String, RosError> {
-    Ok(TypeSupport::load(type_name)?.type_hash())
+    // Only the package knows which of the two `srv/SetBool_Request` is.
+    match TypeSupport::load(type_name) {
+        Ok(types) => Ok(types.type_hash()),
+        Err(error) => ServiceSupport::load(type_name).map(|types| types.type_hash()).map_err(|_| error),
+    }
+}
+
+/// Whether `theirs`, the hash of the type at the other end, is that of the type as it is installed here. Who does not know
+/// a hash agrees.
+pub(super) fn agree(type_name: &str, theirs: &str, ours: &str) -> Result<(), RosError> {
+    if theirs.is_empty() || ours.is_empty() || theirs == ours {
+        return Ok(());
+    }
+    Err(RosError::TypeMismatch {
+        type_name: type_name.to_owned(),
+        theirs: theirs.chars().take(crate::defaults::NAME_MAX).collect(),
+        ours: ours.to_owned(),
+    })
 }
 
 impl TypeSupport {
@@ -38,15 +56,9 @@ impl TypeSupport {
     /// services and actions are found too, such as `std_srvs/srv/SetBool_Request`.
     pub(super) fn load(type_name: &str) -> Result<TypeSupport, RosError> {
         let name = TypeName::parse(type_name)?;
-        let library = library_of(&name)?;
-        let symbol = format!(
-            "rosidl_typesupport_c__get_message_type_support_handle__{}__{}__{}",
-            name.package, name.group, name.name
-        );
         type GetHandle = unsafe extern "C" fn() -> *const ffi::rosidl_message_type_support_t;
         // SAFETY: rosidl generates this symbol with exactly this signature for each message of the package.
-        let get_handle = unsafe { library.get::<GetHandle>(symbol.as_bytes()) }
-            .map_err(|_| name.unknown(format!("the package {} is installed, but has no such type", name.package)))?;
+        let get_handle = unsafe { name.symbol::<GetHandle>(TYPESUPPORT, "message")? };
         // SAFETY: takes nothing and returns null or a pointer to constant data of the library, which stays loaded.
         let handle = unsafe { get_handle().as_ref() };
         handle.map(TypeSupport).ok_or_else(|| name.unknown("its type support is empty".to_owned()))
@@ -56,8 +68,9 @@ impl TypeSupport {
         self.0
     }
 
+    /// Empty where the distribution has none.
     #[cfg(ros_type_hashes)]
-    fn type_hash(self) -> String {
+    pub(super) fn type_hash(self) -> String {
         let Some(get_hash) = self.0.get_type_hash_func else { return String::new() };
         // SAFETY: the function belongs to this very type support and returns null or a pointer to constant data.
         match unsafe { get_hash(self.0).as_ref() } {
@@ -67,10 +80,93 @@ impl TypeSupport {
     }
 
     #[cfg(not(ros_type_hashes))]
-    fn type_hash(self) -> String {
+    pub(super) fn type_hash(self) -> String {
         String::new()
     }
 }
+
+/// Type support of one service type.
+#[derive(Clone, Copy)]
+pub(super) struct ServiceSupport(&'static ffi::rosidl_service_type_support_t);
+
+// SAFETY: as type support of messages.
+unsafe impl Send for ServiceSupport {}
+// SAFETY: as type support of messages.
+unsafe impl Sync for ServiceSupport {}
+
+impl ServiceSupport {
+    /// Finds and loads the type support of `type_name`, such as `std_srvs/srv/SetBool`. The services that rosidl makes of
+    /// actions are found too, such as `nav2_msgs/action/Spin_SendGoal`.
+    pub(super) fn load(type_name: &str) -> Result<ServiceSupport, RosError> {
+        let name = TypeName::parse(type_name)?;
+        type GetHandle = unsafe extern "C" fn() -> *const ffi::rosidl_service_type_support_t;
+        // SAFETY: rosidl generates this symbol with exactly this signature for each service of the package.
+        let get_handle = unsafe { name.symbol::<GetHandle>(TYPESUPPORT, "service")? };
+        // SAFETY: takes nothing and returns null or a pointer to constant data of the library, which stays loaded.
+        let handle = unsafe { get_handle().as_ref() };
+        handle.map(ServiceSupport).ok_or_else(|| name.unknown("its type support is empty".to_owned()))
+    }
+
+    pub(super) fn as_ptr(self) -> *const ffi::rosidl_service_type_support_t {
+        self.0
+    }
+
+    /// Empty where the distribution has none.
+    #[cfg(ros_type_hashes)]
+    pub(super) fn type_hash(self) -> String {
+        let Some(get_hash) = self.0.get_type_hash_func else { return String::new() };
+        // SAFETY: the function belongs to this very type support and returns null or a pointer to constant data.
+        match unsafe { get_hash(self.0).as_ref() } {
+            Some(hash) => hash_text(hash),
+            None => String::new(),
+        }
+    }
+
+    #[cfg(not(ros_type_hashes))]
+    pub(super) fn type_hash(self) -> String {
+        String::new()
+    }
+}
+
+/// As rosidl describes a message type.
+pub(super) type Description = ffi::rosidl_typesupport_introspection_c__MessageMembers;
+
+/// How the fields of a message lie in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Members(&'static Description);
+
+// SAFETY: what describes a message is constant data of a library that stays loaded.
+unsafe impl Send for Members {}
+// SAFETY: as above.
+unsafe impl Sync for Members {}
+
+impl Members {
+    /// Finds and loads the description of a message type, for the names that [`TypeSupport::load`] knows.
+    pub(super) fn load(type_name: &str) -> Result<Members, RosError> {
+        let name = TypeName::parse(type_name)?;
+        type GetHandle = unsafe extern "C" fn() -> *const ffi::rosidl_message_type_support_t;
+        // SAFETY: rosidl generates this symbol with exactly this signature for each message of the package.
+        let get_handle = unsafe { name.symbol::<GetHandle>(INTROSPECTION, "message")? };
+        let _guard = DESCRIBING.lock();
+        // SAFETY: takes nothing and returns null or a pointer to data of the library, which stays loaded. It completes
+        // that data when it is called first, which the lock keeps apart from other calls. The data of this type support
+        // is a structure of this type.
+        let members = unsafe { get_handle().as_ref().and_then(|handle| handle.data.cast::<Description>().as_ref()) };
+        members.map(Members).ok_or_else(|| name.unknown("its description is empty".to_owned()))
+    }
+
+    pub(super) fn get(self) -> &'static Description {
+        self.0
+    }
+}
+
+/// Held while descriptions are asked for.
+static DESCRIBING: Mutex<()> = Mutex::new(());
+
+/// The type support that knows all others.
+const TYPESUPPORT: &str = "rosidl_typesupport_c";
+/// The type support that describes.
+const INTROSPECTION: &str = "rosidl_typesupport_introspection_c";
 
 /// A type hash in the form of REP 2011; empty if it is not set.
 #[cfg(ros_type_hashes)]
@@ -114,6 +210,19 @@ impl<'a> TypeName<'a> {
         }
     }
 
+    /// The function of the type's library that gives its type support of this sort, a `message` or a `service`.
+    ///
+    /// # Safety
+    /// `T` is the type of that function.
+    unsafe fn symbol<T>(&self, support: &str, sort: &str) -> Result<Symbol<'static, T>, RosError> {
+        let library = library_of(self, support)?;
+        let symbol =
+            format!("{support}__get_{sort}_type_support_handle__{}__{}__{}", self.package, self.group, self.name);
+        // SAFETY: upheld by the caller.
+        unsafe { library.get::<T>(symbol.as_bytes()) }
+            .map_err(|_| self.unknown(format!("the package {} is installed, but has no such type", self.package)))
+    }
+
     fn unknown(&self, reason: String) -> RosError {
         RosError::UnknownType {
             type_name: format!("{}/{}/{}", self.package, self.group, self.name),
@@ -123,12 +232,12 @@ impl<'a> TypeName<'a> {
     }
 }
 
-fn library_of(name: &TypeName<'_>) -> Result<&'static Library, RosError> {
+fn library_of(name: &TypeName<'_>, support: &str) -> Result<&'static Library, RosError> {
+    let file = format!("lib{}__{support}.so", name.package);
     let mut libraries = LIBRARIES.lock();
-    if let Some(library) = libraries.get(name.package) {
+    if let Some(library) = libraries.get(&file) {
         return Ok(library);
     }
-    let file = format!("lib{}__rosidl_typesupport_c.so", name.package);
     let path = find(&file, std::env::var_os("AMENT_PREFIX_PATH").unwrap_or_default().as_os_str());
     let not_found = path.is_none();
     // A package of the system's own directories is in no ament prefix: the bare name lets the loader look there.
@@ -143,7 +252,7 @@ fn library_of(name: &TypeName<'_>) -> Result<&'static Library, RosError> {
         }
     })?;
     let library: &'static Library = Box::leak(Box::new(library));
-    libraries.insert(name.package.to_owned(), library);
+    libraries.insert(file, library);
     Ok(library)
 }
 

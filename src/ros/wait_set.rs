@@ -5,9 +5,11 @@ use std::{sync::Arc, time::Duration};
 use r2r_rcl as ffi;
 
 use super::{
+    caller::Caller,
     error::RosError,
     rcl::{self, Context, GuardCondition, Handle, Node},
     reader::Reader,
+    server::Server,
 };
 
 /// What one thread waits for. Its guard conditions are its own: no other wait set may hold them.
@@ -15,8 +17,17 @@ pub(super) struct WaitSet {
     handle: Handle<ffi::rcl_wait_set_t>,
     wake: Arc<GuardCondition>,
     graph_of: Option<Arc<Node>>,
-    subscriptions: usize,
+    /// How many readers, servers and callers it has places for.
+    sizes: [usize; 3],
     _context: Arc<Context>,
+}
+
+/// What a thread waits for besides its guard conditions.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Endpoints<'a> {
+    pub(super) readers: &'a [Arc<Reader>],
+    pub(super) servers: &'a [Arc<Server>],
+    pub(super) callers: &'a [Arc<Caller>],
 }
 
 /// Why a wait ended.
@@ -24,6 +35,10 @@ pub(super) struct WaitSet {
 pub(super) struct Ready {
     /// Positions of the readers that have samples.
     pub(super) readers: Vec<usize>,
+    /// Positions of the servers that have requests.
+    pub(super) servers: Vec<usize>,
+    /// Positions of the callers that have responses.
+    pub(super) callers: Vec<usize>,
     /// The graph has changed.
     pub(super) graph: bool,
 }
@@ -45,21 +60,24 @@ impl WaitSet {
             )?;
             handle
         };
-        Ok(WaitSet { handle, wake, graph_of, subscriptions: 0, _context: context.clone() })
+        Ok(WaitSet { handle, wake, graph_of, sizes: [0; 3], _context: context.clone() })
     }
 
-    /// Waits until one of `readers` has a sample, the graph changes, somebody wakes the thread, or `timeout` is over.
+    /// Waits until there is something at one of `endpoints`, the graph changes, somebody wakes the thread, or `timeout` is
+    /// over.
     pub(super) fn wait(
         &mut self,
-        readers: &[Arc<Reader>],
+        endpoints: Endpoints<'_>,
         timeout: Duration,
         ready: &mut Ready,
     ) -> Result<(), RosError> {
         ready.readers.clear();
+        ready.servers.clear();
+        ready.callers.clear();
         ready.graph = false;
-        self.fill(readers)?;
+        self.fill(endpoints)?;
         let timeout = i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX);
-        // SAFETY: the wait set belongs to this thread alone (`&mut self`), and what it holds is kept alive by `readers`,
+        // SAFETY: the wait set belongs to this thread alone (`&mut self`), and what it holds is kept alive by `endpoints`,
         // `wake` and `graph_of`.
         let code = unsafe { ffi::rcl_wait(self.handle.as_ptr(), timeout) };
         if code == ffi::RCL_RET_TIMEOUT as ffi::rcl_ret_t {
@@ -72,23 +90,28 @@ impl WaitSet {
         // SAFETY: after a wait, the arrays hold as many entries as were added, those that are not ready being null.
         unsafe {
             let set = &*self.handle.as_ptr();
+            let Endpoints { readers, servers, callers } = endpoints;
             ready.readers.extend((0..readers.len()).filter(|&index| !(*set.subscriptions.add(index)).is_null()));
+            ready.servers.extend((0..servers.len()).filter(|&index| !(*set.services.add(index)).is_null()));
+            ready.callers.extend((0..callers.len()).filter(|&index| !(*set.clients.add(index)).is_null()));
             ready.graph = self.graph_of.is_some() && !(*set.guard_conditions.add(1)).is_null();
         }
         Ok(())
     }
 
-    fn fill(&mut self, readers: &[Arc<Reader>]) -> Result<(), RosError> {
+    fn fill(&mut self, Endpoints { readers, servers, callers }: Endpoints<'_>) -> Result<(), RosError> {
         let set = self.handle.as_ptr();
-        // Resizing allocates, so it is only done when the readers have changed; clearing sets pointers to null.
+        let sizes = [readers.len(), servers.len(), callers.len()];
+        // Resizing allocates, so it is only done when their number has changed; clearing sets pointers to null.
         // SAFETY: the wait set is valid and this thread's own; everything added outlives the wait (see `wait`).
         unsafe {
-            if readers.len() != self.subscriptions {
+            if sizes != self.sizes {
                 let guards = 1 + usize::from(self.graph_of.is_some());
-                rcl::check(ffi::rcl_wait_set_resize(set, readers.len(), guards, 0, 0, 0, 0), || {
-                    format!("resize a wait set to {} subscriptions", readers.len())
-                })?;
-                self.subscriptions = readers.len();
+                rcl::check(
+                    ffi::rcl_wait_set_resize(set, readers.len(), guards, 0, callers.len(), servers.len(), 0),
+                    || format!("resize a wait set to {sizes:?} readers, servers and callers"),
+                )?;
+                self.sizes = sizes;
             }
             rcl::check(ffi::rcl_wait_set_clear(set), || "clear a wait set".to_owned())?;
             rcl::check(ffi::rcl_wait_set_add_guard_condition(set, self.wake.as_ptr(), std::ptr::null_mut()), || {
@@ -103,6 +126,16 @@ impl WaitSet {
             for reader in readers {
                 rcl::check(ffi::rcl_wait_set_add_subscription(set, reader.as_ptr(), std::ptr::null_mut()), || {
                     format!("wait for samples of {}", reader.topic)
+                })?;
+            }
+            for server in servers {
+                rcl::check(ffi::rcl_wait_set_add_service(set, server.as_ptr(), std::ptr::null_mut()), || {
+                    format!("wait for requests for {}", server.service)
+                })?;
+            }
+            for caller in callers {
+                rcl::check(ffi::rcl_wait_set_add_client(set, caller.as_ptr(), std::ptr::null_mut()), || {
+                    format!("wait for responses of {}", caller.service)
                 })?;
             }
         }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use r2r_rcl as ffi;
 
 use super::{
+    buffer,
     error::RosError,
     qos,
     rcl::{self, Handle, Node},
-    types::TypeSupport,
+    types::{self, TypeSupport},
 };
 use crate::model::TopicInfo;
 
@@ -25,6 +26,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn create(node: &Arc<Node>, topic: &TopicInfo) -> Result<Writer, RosError> {
         let types = TypeSupport::load(&topic.type_name)?;
+        types::agree(&topic.type_name, &topic.type_hash, &types.type_hash())?;
         let name = rcl::c_string("topic", &topic.name)?;
         let _guard = node.endpoints.lock();
         // SAFETY: node, type support and name are valid; the publisher is zero-initialised, stays at its address and
@@ -47,13 +49,7 @@ impl Writer {
         if payload.len() < ENCAPSULATION {
             return Err(RosError::PayloadTooShort { topic: self.topic.clone(), length: payload.len() });
         }
-        let message = ffi::rcl_serialized_message_t {
-            // The middleware only reads from it.
-            buffer: payload.as_ptr().cast_mut(),
-            buffer_length: payload.len(),
-            buffer_capacity: payload.len(),
-            allocator: rcl::allocator(),
-        };
+        let message = buffer::borrowed(payload);
         // SAFETY: the publisher is valid; the message is valid for the call and is not kept beyond it. Publishing is
         // allowed from several threads at a time as long as each has its own message.
         let code =

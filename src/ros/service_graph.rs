@@ -1,0 +1,144 @@
+//! The services of the graph, and who serves them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use r2r_rcl as ffi;
+
+use super::{
+    error::RosError,
+    graph::{self, Names, Side},
+    ownership::Ownership,
+    rcl::{self, Node},
+};
+use crate::{
+    model::Qos,
+    routes::graph::{Endpoint, Gid, LocalService},
+};
+
+/// Every service with its servers, ordered by name, the servers by gid.
+///
+/// On DDS the server of `/x` is the reader of its requests, the topic `rq/xRequest`, which has all that an endpoint has.
+/// Middlewares that do it in another way are asked node by node; then a server is as unique as the name of its node.
+pub(super) fn services(node: &Node, ownership: &Ownership) -> Result<Vec<LocalService>, RosError> {
+    let mut names = graph::names(Names::Services, node)?;
+    names.sort_unstable();
+    names.dedup_by(|a, b| a.0 == b.0);
+    let mut services = Vec::with_capacity(names.len());
+    for (name, types) in &names {
+        let mut servers = graph::endpoints(node, &request_topic(name), Side::RawSubscribers, ownership)?;
+        for server in &mut servers {
+            // A type in a form that we do not know is the one that ROS names.
+            if let Some(type_name) = service_type(&server.type_name).or_else(|| types.first().cloned()) {
+                server.type_name = type_name;
+            }
+        }
+        // None: it went away while we looked.
+        if !servers.is_empty() {
+            services.push(LocalService { name: name.clone(), servers });
+        }
+    }
+    if services.is_empty() && !names.is_empty() {
+        return by_node(node, ownership);
+    }
+    Ok(services)
+}
+
+/// Name of the topic on which a service gets its requests, as DDS knows it.
+fn request_topic(service: &str) -> String {
+    format!("rq{service}Request")
+}
+
+/// `std_srvs/srv/SetBool` for `std_srvs::srv::dds_::SetBool_Request_`, as DDS knows the type of its requests.
+fn service_type(request_type: &str) -> Option<String> {
+    let (prefix, name) = request_type.split_once("::dds_::")?;
+    Some(format!("{}/{}", prefix.replace("::", "/"), name.strip_suffix("_Request_")?))
+}
+
+fn by_node(node: &Node, ownership: &Ownership) -> Result<Vec<LocalService>, RosError> {
+    let mut services: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
+    for (name, namespace) in nodes(node)? {
+        let of = if namespace.ends_with('/') { format!("{namespace}{name}") } else { format!("{namespace}/{name}") };
+        let (c_name, c_namespace) = (rcl::c_string("node name", &name)?, rcl::c_string("namespace", &namespace)?);
+        let served = match graph::names(Names::ServicesOf(&c_name, &c_namespace), node) {
+            Ok(served) => served,
+            // It went away while we looked.
+            Err(error) => {
+                tracing::debug!(node = of, "its services are not known: {error}");
+                continue;
+            }
+        };
+        for (service, types) in served {
+            let gid = gid_of(&of, &service);
+            let server = Endpoint {
+                gid,
+                node: of.clone(),
+                type_name: types.into_iter().next().unwrap_or_default(),
+                type_hash: String::new(),
+                qos: Qos::default(),
+                own: ownership.is_own_node(&of),
+            };
+            services.entry(service).or_default().push(server);
+        }
+    }
+    Ok(services
+        .into_iter()
+        .map(|(name, mut servers)| {
+            servers.sort_unstable_by_key(|server| server.gid);
+            LocalService { name, servers }
+        })
+        .collect())
+}
+
+/// Name and namespace of every node. Several of the same name are one, with the services of all of them.
+fn nodes(node: &Node) -> Result<BTreeSet<(String, String)>, RosError> {
+    // SAFETY: the node is valid; both lists are zero-initialised, read while they are valid and finalised on both ways out.
+    unsafe {
+        let mut names = ffi::rcutils_get_zero_initialized_string_array();
+        let mut namespaces = ffi::rcutils_get_zero_initialized_string_array();
+        let code = ffi::rcl_get_node_names(node.as_ptr(), rcl::allocator(), &mut names, &mut namespaces);
+        let listed = rcl::check(code, || "list the nodes of the ROS graph".to_owned());
+        let nodes = graph::texts(&names).into_iter().zip(graph::texts(&namespaces)).collect();
+        for list in [&mut names, &mut namespaces] {
+            if ffi::rcutils_string_array_fini(list) != ffi::RCL_RET_OK as ffi::rcl_ret_t {
+                ffi::rcutils_reset_error();
+            }
+        }
+        listed.map(|()| nodes)
+    }
+}
+
+/// Something that tells the server of one node from that of another, where there is no gid.
+fn gid_of(node: &str, service: &str) -> Gid {
+    let mut gid = [0; 24];
+    let mut hasher = DefaultHasher::new();
+    for part in gid.chunks_mut(8) {
+        (node, service).hash(&mut hasher);
+        part.copy_from_slice(&hasher.finish().to_le_bytes());
+    }
+    Gid(gid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_dds_uses() {
+        assert_eq!(request_topic("/r1/set_mode"), "rq/r1/set_modeRequest");
+        assert_eq!(service_type("std_srvs::srv::dds_::SetBool_Request_").as_deref(), Some("std_srvs/srv/SetBool"));
+        assert_eq!(service_type("a::action::dds_::B_SendGoal_Request_").as_deref(), Some("a/action/B_SendGoal"));
+        for other in ["std_srvs/srv/SetBool", "std_srvs::srv::dds_::SetBool_Response_", ""] {
+            assert_eq!(service_type(other), None);
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_gid_node_and_service_make_one() {
+        assert_eq!(gid_of("/a", "/x"), gid_of("/a", "/x"));
+        assert_ne!(gid_of("/a", "/x"), gid_of("/b", "/x"));
+        assert_ne!(gid_of("/a", "/x"), gid_of("/a", "/y"));
+    }
+}
