@@ -9,6 +9,7 @@ mod output;
 pub mod pattern;
 pub mod qos;
 pub mod rename;
+mod rule_text;
 pub mod rules;
 #[cfg(test)]
 mod tests;
