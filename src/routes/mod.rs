@@ -12,6 +12,7 @@ mod passage;
 pub mod pattern;
 pub mod qos;
 pub mod rename;
+mod rule_text;
 pub mod rules;
 #[cfg(test)]
 mod tests;
