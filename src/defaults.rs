@@ -128,9 +128,6 @@ pub const HISTORY_BYTES: usize = 256 * 1024 * 1024;
 /// How long the answer to a service call may take unless a rule says otherwise. Long enough for a slow service, short enough
 /// that a caller learns of a hanging one.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Calls that one client may have waiting at once; more fail at once. A proxy that answers slowly must not hold memory
-/// without bound.
-pub const CALLS_PENDING_MAX: usize = 1_024;
 /// Longest time limit that a rule may give a call: an operator waits no longer than a day.
 pub const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3_600);
 

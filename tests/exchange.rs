@@ -68,9 +68,10 @@ impl Server {
             suppressed: 0,
         };
         let (sender, status) = watch::channel(Arc::new(empty));
+        let (traffic, _) = watch::channel(Arc::default());
         let task = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
-            exchange::run(&config, store.handle(), requests, sender, stopped).await;
+            exchange::run(&config, store.handle(), requests, sender, traffic, stopped).await;
             store.close().unwrap();
         });
         let mut server = Server { directory, admin, status, stop: Some(stop), task };
