@@ -34,6 +34,8 @@ pub const NAME_MAX: usize = 256;
 pub const PATTERN_ALTERNATIVES_MAX: usize = 16;
 /// Largest rules file [bytes]: [`INTERESTS_MAX`] rules of each sort with comments fit.
 pub const RULES_FILE_MAX: u64 = 256 * 1024;
+/// Longest text of one rule that is added while a program runs [bytes]: every key with names at their limit fits.
+pub const RULE_MAX: usize = 4 * 1024;
 /// Lowest rate that a rule can ask for, in Hz: the wire counts in thousandths, and 0 there means no limit.
 pub const RATE_MIN: f64 = 0.001;
 /// Highest rate that a rule can ask for, in Hz. More is no limit on anything that ROS carries.
@@ -77,6 +79,31 @@ pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Lines that a client may tell about what is in the way of its routes: more would only repeat these.
 pub const PROBLEMS_MAX: usize = 16;
+
+// ---- commands ----
+
+/// Age over which a command is dropped when its rule does not say and it makes something move (velocities, and whatever
+/// has a stop message). Teleoperation gets uncomfortable at 125 ms; half a second forgives a bad radio link and a clock
+/// offset that is estimated over it, and is still a distance that a robot may drive blindly.
+pub const COMMAND_MAX_AGE: Duration = Duration::from_millis(500);
+/// How long a writer stays after its stop message, so that the message arrives: the middleware sends again what was lost
+/// until then.
+pub const STOP_LINGER: Duration = Duration::from_secs(1);
+/// How long a client that ends waits until its stop messages were received: long for a middleware on one machine, short
+/// for somebody who waits for the program to end.
+pub const STOP_PATIENCE: Duration = Duration::from_millis(300);
+/// Topics of a client that its status lists because several clients command them, and commanders that it names for each:
+/// more would only make the status long.
+pub const CONTESTED_MAX: usize = 16;
+
+// ---- counters ----
+
+/// Messages whose ages give the percentiles of the latency: enough for a 99th percentile, a kilobyte for each topic.
+pub const LATENCY_WINDOW: usize = 256;
+/// Topics, each direction and line counted, of which figures are kept: 3 MB in all, and a report of half a megabyte.
+pub const METERS_MAX: usize = 2_048;
+/// How long a topic has to be silent before its figures may make room for those of another.
+pub const METER_IDLE: Duration = Duration::from_secs(60);
 
 /// Clients connected at once.
 pub const CLIENTS_MAX: usize = 1_000;
@@ -187,5 +214,7 @@ pub const STATUS_PERIOD: Duration = Duration::from_secs(1);
 /// Shortest time between two publications of the status, so that a fleet that comes back at once makes a few messages
 /// and not hundreds.
 pub const STATUS_SETTLE: Duration = Duration::from_millis(20);
+/// How often a route that could not be opened is tried again: a package may have been installed in the meantime.
+pub const RETRY_CLOSED: Duration = Duration::from_secs(10);
 /// Different warnings about routes that one client gives; more would only repeat what these say.
 pub const ROUTE_WARNINGS_MAX: usize = 200;

@@ -19,6 +19,7 @@ pub mod session;
 pub mod simulation;
 pub mod status;
 pub mod time;
+pub mod traffic;
 pub mod wire;
 
 // IO siblings.

@@ -23,18 +23,19 @@ const PURE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("pace", &["time"]),
     ("simulation", &["time"]),
+    ("traffic", &["defaults", "ids", "time"]),
     ("registry", &["ids", "model", "time"]),
     ("status", &["ids", "model", "time"]),
     ("admin", &["ids", "registry", "status"]),
     ("wire", &["defaults", "ids", "model", "status", "time"]),
     ("outbox", &["defaults", "ids", "model", "time", "wire"]),
     ("session", &["defaults", "ids", "model", "time", "wire"]),
-    ("routes", &["defaults", "ids", "model", "outbox", "pace", "status", "time", "wire"]),
+    ("routes", &["defaults", "ids", "model", "outbox", "pace", "status", "time", "traffic", "wire"]),
     (
         "hub",
         &[
             "admin", "defaults", "ids", "model", "outbox", "pace", "registry", "routes", "session", "status", "time",
-            "wire",
+            "traffic", "wire",
         ],
     ),
 ];

@@ -57,6 +57,9 @@ pub(super) struct ClientReport {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) messages_dropped: u64,
+    pub(super) messages_late: u64,
+    /// Its topics that several clients command, such as `/cmd_vel: alice, bob`.
+    pub(super) contested: Vec<String>,
 }
 
 impl From<&ServerStatus> for StatusReport {
@@ -97,6 +100,8 @@ impl From<&ClientStatus> for ClientReport {
             bytes_in: client.traffic.bytes_in,
             bytes_out: client.traffic.bytes_out,
             messages_dropped: client.traffic.messages_dropped,
+            messages_late: client.traffic.messages_late,
+            contested: client.contested.clone(),
         }
     }
 }
@@ -117,7 +122,25 @@ impl StatusReport {
     pub(super) fn render(&self, earlier: Option<&StatusReport>, width: usize, colour: bool) -> String {
         let clients = clients_table(&self.clients, self.stamp, earlier).render(width, colour);
         let clients = if self.clients.is_empty() { "no client is known yet\n" } else { &clients };
-        format!("{}\n\n{clients}", self.headline(width, colour))
+        format!("{}\n\n{clients}{}", self.headline(width, colour), self.contests(width, colour))
+    }
+
+    /// Which topics several clients command, one line for each, cut to `width` columns.
+    fn contests(&self, width: usize, colour: bool) -> String {
+        let on = self.clients.iter().filter(|client| client.state != ClientState::Off);
+        let all: Vec<String> = on
+            .flat_map(|client| client.contested.iter().map(move |topic| format!("{}{}", client.id, harmless(topic))))
+            .collect();
+        let mut text = String::new();
+        for contest in all.iter().take(CONTESTS_SHOWN) {
+            text.push_str(&Paint::Bad.apply(&cut(&format!("several clients command /{contest}"), width), colour));
+            text.push('\n');
+        }
+        if all.len() > CONTESTS_SHOWN {
+            text.push_str(&cut(&format!("and {} more topics", all.len() - CONTESTS_SHOWN), width));
+            text.push('\n');
+        }
+        if text.is_empty() { text } else { format!("\n{text}") }
     }
 
     /// One line, cut to `width` columns: a line that the terminal breaks would stay behind when the picture is redrawn.
@@ -141,6 +164,9 @@ impl StatusReport {
         format!("{begin}{}{rest}", paint.apply(word, colour))
     }
 }
+
+/// Contested topics that are listed below the table: it has to fit a screen.
+const CONTESTS_SHOWN: usize = 8;
 
 /// A table of clients as they were at `now`. Columns are dropped from the back of this list when the terminal is
 /// narrow: ID, STATE, KIND, FOR, DROP, IN, OUT, RTT, ADDRESS, NOTE.
@@ -355,6 +381,20 @@ mod tests {
              r1  robot  ON     1m02s  0.24ms  1.2 MB  4.3 kB     0  127.0.0.1:40112  Robot 1\n\
              r2  robot  OFF    2m05s                                127.0.0.1:40112  its lin…\n"
         );
+    }
+
+    #[test]
+    fn topics_that_several_command_are_listed_below_the_table() {
+        let mut contested = status();
+        contested.clients[0].contested = vec!["/cmd_vel: alice, bob".to_owned()];
+        contested.clients[1].contested = vec!["/cmd_vel: alice, bob".to_owned()];
+        let text = contested.render(None, 80, false);
+        assert!(text.ends_with("\n\nseveral clients command /r1/cmd_vel: alice, bob\n"), "{text}");
+        assert_eq!(text.matches("cmd_vel").count(), 1, "one that is gone is commanded by nobody: {text}");
+        contested.clients[0].contested = vec!["/cmd_vel: alice, bob".to_owned(); 10];
+        let text = contested.render(None, 40, false);
+        assert!(text.ends_with("and 2 more topics\n"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
     }
 
     #[test]

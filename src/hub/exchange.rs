@@ -5,6 +5,8 @@ use std::{
     net::SocketAddr,
 };
 
+use metering::translate;
+
 use super::{
     calls::{Calls, ServiceInterests, Word},
     feeds::{CompiledInterests, DemandChange, Feeds, Subscribed},
@@ -19,9 +21,11 @@ use crate::{
     session::{ClockReading, End},
     status::ClientStatus,
     time::{Now, Wall},
+    traffic::Ledger,
     wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Welcome},
 };
 
+mod metering;
 mod services;
 mod snapshot;
 
@@ -110,6 +114,8 @@ pub struct Hub {
     refused: u64,
     floodgate: Floodgate,
     changed: bool,
+    /// What went over each feed: in from its origin, out to each who takes it.
+    ledger: Ledger<(FeedId, ConnectionId)>,
 }
 
 /// A client, connected or not.
@@ -139,6 +145,8 @@ struct Line {
     announced_services: BTreeSet<FeedId>,
     messages_in: u64,
     messages_out: u64,
+    /// Of those, what its outbox gave up because it had grown too old.
+    messages_late: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +179,7 @@ impl Hub {
             refused: 0,
             floodgate: Floodgate::new(defaults::REFUSALS_LOGGED_PER_MINUTE),
             changed: true,
+            ledger: Ledger::default(),
         }
     }
 
@@ -240,6 +249,7 @@ impl Hub {
             announced_services: BTreeSet::new(),
             messages_in: 0,
             messages_out: 0,
+            messages_late: 0,
         };
         self.lines.insert(from, line);
         self.commands.push_back(Command::Record { from, login: record });
@@ -316,8 +326,9 @@ impl Hub {
             Frame::Subscribe(subscriptions) => {
                 for subscription in subscriptions {
                     let Some(line) = self.lines.get(&from) else { return };
+                    let feed = subscription.feed;
                     let subscribed = self.feeds.subscribe(from, &line.client, &line.interests, subscription);
-                    self.handle_subscribed(from, subscribed);
+                    self.handle_subscribed(from, feed, subscribed, now);
                 }
             }
             Frame::Unsubscribe(feeds) => {
@@ -352,16 +363,28 @@ impl Hub {
     pub fn route(
         &mut self,
         from: ConnectionId,
-        data: Data,
+        mut data: Data,
         now: Now,
         mut deliver: impl FnMut(ConnectionId, Class, Packet),
     ) {
         let Some(line) = self.lines.get_mut(&from) else { return };
         line.messages_in += 1;
+        let age = translate(&mut data, line.clock, now);
         let mut receivers = Vec::new();
+        let mut thinned = Vec::new();
         let channel = ChannelId(data.id);
         // A message on a channel that was just withdrawn, or that nobody wants any more, was under way: not a fault.
-        let Some((feed, class)) = self.feeds.route(from, channel, now.mono, |to| receivers.push(to)) else { return };
+        let Some((feed, class)) = self
+            .feeds
+            .route(from, channel, now.mono, |to, is_due| if is_due { receivers.push(to) } else { thinned.push(to) })
+        else {
+            return;
+        };
+        let bytes = data.payload.len();
+        self.count_in(feed, from, bytes, age, now);
+        for to in thinned {
+            self.count_thinned(feed, to, now);
+        }
         let Ok(packet) = Frame::Data(Data { id: feed.0, ..data }).encode() else { return };
         if let Some(topic) = self.feeds.remember(feed, &packet) {
             let detail = format!(
@@ -377,6 +400,7 @@ impl Hub {
             if let Some(line) = self.lines.get_mut(&to) {
                 line.messages_out += 1;
                 deliver(to, class, packet.clone());
+                self.count_out(feed, to, bytes, age, now);
             }
         }
     }
@@ -566,8 +590,12 @@ impl Hub {
     }
 
     /// Sends what a late joiner missed, before anything new comes.
-    fn handle_subscribed(&mut self, to: ConnectionId, subscribed: Option<Subscribed>) {
+    fn handle_subscribed(&mut self, to: ConnectionId, feed: FeedId, subscribed: Option<Subscribed>, now: Now) {
         let Some(Subscribed { class, missed, change }) = subscribed else { return };
+        for packet in &missed {
+            // How old these are says nothing about the line.
+            self.count_out(feed, to, packet.body.len(), None, now);
+        }
         if let Some(line) = self.lines.get_mut(&to) {
             line.messages_out += missed.len() as u64;
         }

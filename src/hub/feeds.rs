@@ -198,20 +198,19 @@ impl Feeds {
         entries.filter_map(|entry| entry.leave(subscriber, budget)).collect()
     }
 
-    /// Who gets a message on `channel` of `origin` at `now`: calls `deliver` for each, and returns the feed and its class.
+    /// Who gets a message on `channel` of `origin` at `now`: calls `deliver` for each who takes it, with whether it is due by
+    /// the rate that was asked for, and returns the feed and its class.
     pub(super) fn route(
         &mut self,
         origin: ConnectionId,
         channel: ChannelId,
         now: Mono,
-        mut deliver: impl FnMut(ConnectionId),
+        mut deliver: impl FnMut(ConnectionId, bool),
     ) -> Option<(FeedId, Class)> {
         let feed = *self.by_channel.get(&(origin, channel))?;
         let entry = self.entries.get_mut(&feed)?;
         for (&subscriber, pace) in &mut entry.subscribers {
-            if pace.is_due(now) {
-                deliver(subscriber);
-            }
+            deliver(subscriber, pace.is_due(now));
         }
         Some((feed, entry.class))
     }
@@ -224,6 +223,24 @@ impl Feeds {
             return None;
         }
         Some(&entry.announcement)
+    }
+
+    /// What is known of `feed`.
+    pub(super) fn announced(&self, feed: FeedId) -> Option<&Feed> {
+        Some(&self.entries.get(&feed)?.announcement)
+    }
+
+    /// Topics of `me` that `interests` accept commands on and that several clients offer commands for: name and clients.
+    pub(super) fn contested(&self, me: &ClientId, interests: &CompiledInterests) -> Vec<(&str, Vec<&ClientId>)> {
+        let mut commanders: BTreeMap<&str, Vec<&ClientId>> = BTreeMap::new();
+        let commands = self.entries.values().map(|entry| &entry.announcement).filter(|feed| feed.flow != Flow::State);
+        for feed in commands.filter(|feed| interests.match_feed(me, feed)) {
+            let clients = commanders.entry(&feed.topic.name).or_default();
+            if !clients.contains(&&feed.origin) {
+                clients.push(&feed.origin);
+            }
+        }
+        commanders.into_iter().filter(|(_, clients)| clients.len() > 1).collect()
     }
 
     fn remove(&mut self, feed: FeedId) {

@@ -1,5 +1,7 @@
 //! The hub, from inputs to commands.
 
+mod counting;
+
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::{
+    endpoints::Endpoints,
     parameters::{client_defaults, raw_client},
     signals::asked_to_stop,
 };
@@ -21,10 +22,11 @@ use crate::{
     ids::{ClientId, ConnectionId, FeedId, PublisherId},
     net::{Dial, Dialler, Event, Handle, What, now},
     ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, Sample},
-    routes::{Outgoing, RouteCommand, Routes},
+    routes::{Outgoing, Passed, RouteCommand, Routes},
     session::{ClockReading, Timing},
     status::{ClientStatus, LineStatus},
     time::Wall,
+    traffic,
     wire::{Cause, ClientsUpdate, Data, Farewell, Frame, Login},
 };
 
@@ -84,11 +86,11 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
         bridge,
         node,
         table: BTreeMap::new(),
-        unpublished: 0,
-        unsent: 0,
+        endpoints: Endpoints::default(),
     };
     client.publish_line();
     client.publish_table();
+    let mut releases = client.node.take_releases();
     let mut tick = interval(defaults::STATUS_PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = std::pin::pin!(stop);
@@ -103,7 +105,11 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
                     break Err(anyhow::anyhow!("the bridge has left the ROS graph: {reason}"));
                 }
             }
-            _ = tick.tick() => client.publish_line(),
+            Some((topic, reply)) = releases.recv() => {
+                // Whoever asked may have gone.
+                let _ = reply.send(client.release(&topic));
+            }
+            _ = tick.tick() => client.handle_tick(),
         }
     };
     client.say_goodbye(&mut line_events).await;
@@ -117,10 +123,7 @@ struct Client {
     bridge: Bridge,
     node: ClientNode,
     table: BTreeMap<ClientId, ClientStatus>,
-    /// Messages of the exchange that could not be published here.
-    unpublished: u64,
-    /// Messages of the local graph that could not be sent.
-    unsent: u64,
+    endpoints: Endpoints,
 }
 
 /// What is known of the line to the exchange.
@@ -149,18 +152,26 @@ impl Client {
                 }
                 RouteCommand::CreateReader(reader, topic) => {
                     tracing::debug!(topic = topic.name, "reading, since somebody wants it");
-                    if let Err(error) = self.bridge.create_reader(reader, &topic) {
-                        self.routes.handle_reader_failed(reader, &error.to_string());
+                    match self.bridge.create_reader(reader, &topic) {
+                        Ok(()) => self.endpoints.reader_created(reader),
+                        Err(error) => self.routes.handle_reader_failed(reader, &error.to_string()),
                     }
                 }
-                RouteCommand::DestroyReader(reader) => self.bridge.destroy_reader(reader),
+                RouteCommand::DestroyReader(reader) => {
+                    if let Some((reader, lost, failed)) = self.endpoints.destroy_reader(reader, &self.bridge) {
+                        self.routes.handle_reader_losses(reader, lost, failed, now().mono);
+                    }
+                }
                 RouteCommand::CreateWriter(writer, topic) => {
                     tracing::debug!(topic = topic.name, "publishing for the exchange");
                     if let Err(error) = self.bridge.create_writer(writer, &topic) {
                         self.routes.handle_writer_failed(writer, &error.to_string());
                     }
                 }
-                RouteCommand::DestroyWriter(writer) => self.bridge.destroy_writer(writer),
+                RouteCommand::PublishStop(writer) => self.endpoints.publish_stop(writer, &self.bridge, now()),
+                RouteCommand::DestroyWriter(writer) => {
+                    self.endpoints.destroy_writer(writer, &self.bridge, now().mono);
+                }
                 RouteCommand::Warn(warning) => tracing::warn!("{warning}"),
             }
         }
@@ -235,22 +246,47 @@ impl Client {
         let Sample { reader, payload, source_time, .. } = sample;
         let Some((_, handle)) = &self.line.connection else { return };
         let Some(Outgoing { channel, class, sequence, .. }) = self.routes.outgoing(reader, now().mono) else { return };
+        let bytes = payload.len();
         let data = Data { id: channel.0, publisher: PublisherId(0), keep: 0, sequence, source_time, payload };
         match Frame::Data(data).encode() {
-            Ok(packet) => handle.link().send(class, packet),
-            Err(error) => {
-                self.unsent += 1;
-                self.routes.handle_unsendable(reader, &error.to_string());
+            Ok(packet) => {
+                handle.link().send(class, packet);
+                self.routes.handle_sent(reader, bytes, source_time, now());
             }
+            Err(error) => self.routes.handle_unsendable(reader, &error.to_string()),
         }
     }
 
     /// From the exchange into the local graph.
     fn publish_message(&mut self, data: Data) {
-        let Some(writer) = self.routes.incoming(FeedId(data.id)) else { return };
-        if let Err(error) = self.bridge.publish(writer, &data.payload) {
-            self.unpublished += 1;
-            self.routes.handle_unpublishable(writer, &error.to_string());
+        let feed = FeedId(data.id);
+        let Some(writer) = self.routes.incoming(feed) else { return };
+        let offset = self.line.clock.map(|clock| clock.offset);
+        let passed = self.routes.let_through(feed, data.payload, data.source_time, offset, now());
+        let Some(Passed { payload, age }) = passed else { return };
+        match self.bridge.publish(writer, &payload) {
+            Ok(()) => self.routes.handle_published(feed, payload.len(), age, now().mono),
+            Err(error) => self.routes.handle_unpublishable(writer, &error.to_string()),
+        }
+    }
+
+    fn release(&mut self, topic: &str) -> Result<ClientId, String> {
+        let released = self.routes.release(topic);
+        match &released {
+            Ok(holder) => tracing::info!(topic, "{holder} commands it alone no more"),
+            Err(reason) => tracing::info!(topic, "not released: {reason}"),
+        }
+        released
+    }
+
+    fn handle_tick(&mut self) {
+        self.endpoints.handle_tick(&self.bridge, now().mono);
+        for (reader, lost, failed) in self.endpoints.losses(&self.bridge) {
+            self.routes.handle_reader_losses(reader, lost, failed, now().mono);
+        }
+        self.publish_line();
+        if let Err(error) = self.node.publish_traffic(&self.routes.traffic(now())) {
+            tracing::warn!("the traffic could not be published: {error}");
         }
     }
 
@@ -262,7 +298,10 @@ impl Client {
     }
 
     fn publish_line(&self) {
-        let status = self.line.status(self.unpublished + self.unsent);
+        let drops = self.routes.dropped();
+        let mut status = self.line.status(drops.total() - drops.of(traffic::Cause::Overflow));
+        status.problems.extend(self.routes.command_problems());
+        status.problems.truncate(defaults::PROBLEMS_MAX);
         if let Err(error) = self.node.publish_connection(&status) {
             tracing::warn!("the state of the line could not be published: {error}");
         }
@@ -276,6 +315,10 @@ impl Client {
     }
 
     async fn say_goodbye(&mut self, line_events: &mut mpsc::Receiver<Event>) {
+        // With the line goes whoever commands this graph.
+        self.routes.handle_disconnected();
+        self.carry_out();
+        self.endpoints.finish(&self.bridge);
         let Some((_, handle)) = self.line.connection.take() else { return };
         handle.stop(Farewell::new(Cause::Stopping, format!("client {} is stopping", self.line.id)));
         let ended = async {
@@ -328,6 +371,7 @@ impl Line {
         news
     }
 
+    /// `dropped_here` is what did not get into an outbox, or out of the exchange's messages into the local graph.
     fn status(&self, dropped_here: u64) -> LineStatus {
         let dropped = self.connection.as_ref().map_or(0, |(_, handle)| handle.link().figures().messages_dropped);
         LineStatus {

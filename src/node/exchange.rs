@@ -19,6 +19,7 @@ use crate::{
     session::Timing,
     status::{ClientState, ServerStatus},
     store::StoreHandle,
+    traffic::TrafficReport,
     wire::{Cause, Farewell, Frame},
 };
 
@@ -28,12 +29,13 @@ pub type AdminQuery = (AdminRequest, oneshot::Sender<Result<AdminReply, AdminErr
 /// Runs the exchange until `stop` is done, then says goodbye to everybody.
 ///
 /// Every change of its status goes to `status`, and so does its present state once per
-/// [`ServerConfig::status_period`].
+/// [`ServerConfig::status_period`]. What went over its topics goes to `traffic` once per [`defaults::STATUS_PERIOD`].
 pub async fn run(
     config: &ServerConfig,
     store: StoreHandle,
     mut admin: mpsc::Receiver<AdminQuery>,
     status: watch::Sender<Arc<ServerStatus>>,
+    traffic: watch::Sender<Arc<TrafficReport>>,
     stop: impl Future<Output = ()>,
 ) {
     let known = match store.clients().await {
@@ -72,6 +74,8 @@ pub async fn run(
     }
     let mut status_tick = interval(config.status_period);
     status_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut traffic_tick = interval(defaults::STATUS_PERIOD);
+    traffic_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut life_tick = interval(SIGN_OF_LIFE_PERIOD);
     life_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = std::pin::pin!(stop);
@@ -94,6 +98,9 @@ pub async fn run(
             }
             _ = status_tick.tick() => {
                 status.send_replace(Arc::new(exchange.status()));
+            }
+            _ = traffic_tick.tick() => {
+                traffic.send_replace(Arc::new(exchange.hub.traffic(now())));
             }
             _ = life_tick.tick() => exchange.record_signs_of_life(),
             Some(event) = events.recv() => exchange.handle_event(event),

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "ros")]
 pub mod client;
+#[cfg(feature = "ros")]
+mod endpoints;
 pub mod exchange;
 #[cfg(feature = "ros")]
 mod parameters;

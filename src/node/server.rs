@@ -17,6 +17,7 @@ use crate::{
     ros::{NodeOptions, ServerNode},
     status::ServerStatus,
     store::Store,
+    traffic::TrafficReport,
 };
 
 /// Name of the node, unless it is remapped.
@@ -48,11 +49,14 @@ pub async fn run(flags: ServerFlags) -> anyhow::Result<()> {
         refused: 0,
         suppressed: 0,
     }));
+    let (traffic_sender, traffic) = watch::channel(Arc::default());
     let publishing = tokio::spawn(publish(Arc::clone(&node), status));
+    let publishing_traffic = tokio::spawn(publish_traffic(Arc::clone(&node), traffic));
     let settling = tokio::spawn(settle_requests(node, flags, environment, requests, to_exchange));
-    exchange::run(&config, store.handle(), admin, status_sender, asked_to_stop()).await;
+    exchange::run(&config, store.handle(), admin, status_sender, traffic_sender, asked_to_stop()).await;
     // The last status, with everybody OFF, is out when this ends: the sender is gone.
     publishing.await.context("the ROS side failed")?;
+    publishing_traffic.await.context("the ROS side failed")?;
     settling.abort();
     tokio::task::spawn_blocking(|| store.close()).await?.context("the registry could not be closed in order")
 }
@@ -109,6 +113,16 @@ async fn publish(node: Arc<ServerNode>, mut status: watch::Receiver<Arc<ServerSt
         let latest = Arc::clone(&status.borrow_and_update());
         if let Err(error) = node.publish_status(&latest) {
             tracing::warn!("the status could not be published: {error}");
+        }
+    }
+}
+
+/// Publishes the traffic until there will be no more.
+async fn publish_traffic(node: Arc<ServerNode>, mut traffic: watch::Receiver<Arc<TrafficReport>>) {
+    while traffic.changed().await.is_ok() {
+        let latest = Arc::clone(&traffic.borrow_and_update());
+        if let Err(error) = node.publish_traffic(&latest) {
+            tracing::warn!("the traffic could not be published: {error}");
         }
     }
 }

@@ -56,12 +56,13 @@ impl Outbox {
         Self::default()
     }
 
-    /// Puts `packet` at the end of its class. After [`Outbox::finish`] it is dropped.
+    /// Puts `packet` at the end of its class. After [`Outbox::finish`] it is dropped, and a topic message counted.
     ///
     /// # Errors
     /// [`ControlOverflow`] if too many control frames wait; the connection has to end.
     pub fn push(&mut self, class: Class, packet: Packet) -> Result<(), ControlOverflow> {
         if self.finished {
+            self.dropped += u64::from(class != Class::Control);
             return Ok(());
         }
         match class.data_index() {
@@ -212,8 +213,9 @@ mod tests {
         outbox.push(Class::State, packet("s")).unwrap();
         outbox.finish(Some(packet("goodbye")));
         outbox.push(Class::Control, packet("late")).unwrap();
+        outbox.push(Class::Command, packet("a command for a line that is gone")).unwrap();
         assert_eq!(tags(&mut outbox), ["k", "goodbye"]);
-        assert_eq!(outbox.dropped(), 1);
+        assert_eq!(outbox.dropped(), 2);
         assert!(outbox.is_finished());
     }
 

@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -264,6 +265,28 @@ impl Bridge {
     pub fn publish(&self, id: WriterId, payload: &[u8]) -> Result<(), RosError> {
         let writer = self.parts.writers.read().get(&id).cloned();
         writer.ok_or(RosError::UnknownWriter(id))?.publish(payload)
+    }
+
+    /// Name of the topic of a writer; `None` for unknown ids.
+    pub fn topic_of(&self, id: WriterId) -> Option<String> {
+        Some(self.parts.writers.read().get(&id)?.topic().to_owned())
+    }
+
+    /// Publishes a message with the default values of its type: zeros, or what the definition gives. A header at its top is
+    /// stamped with `now`.
+    ///
+    /// # Errors
+    /// As [`Bridge::publish`]
+    pub fn publish_default(&self, id: WriterId, now: Wall) -> Result<(), RosError> {
+        let writer = self.parts.writers.read().get(&id).cloned();
+        writer.ok_or(RosError::UnknownWriter(id))?.publish_default(now)
+    }
+
+    /// Waits, on the thread of the caller, until every subscriber has what was published reliably. `false` if that takes
+    /// longer than `limit`, if the middleware cannot tell, or if there is no such writer.
+    pub fn wait_until_acknowledged(&self, id: WriterId, limit: Duration) -> bool {
+        let writer = self.parts.writers.read().get(&id).cloned();
+        writer.is_some_and(|writer| writer.wait_until_acknowledged(limit))
     }
 
     /// Makes a server that stands for one elsewhere: whoever calls it makes a [`BridgeEvent::Request`]. Takes about a

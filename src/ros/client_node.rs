@@ -9,19 +9,21 @@ use parking_lot::Mutex;
 use r2r::{
     Publisher, QosProfile,
     diagnostic_msgs::msg::DiagnosticArray,
-    switchboard::msg::{Clients, Connection},
+    switchboard::msg::{Clients, Connection, Traffic},
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     convert, diagnostics,
     error::RosError,
     parameters::{ClientParameters, OperatorParameters, RobotParameters},
+    release::{self, ReleaseQuery},
     typed_node::{self, Names, NodeOptions, Spinner, failed, lock},
 };
 use crate::{
     status::{ClientStatus, LineStatus},
     time::Wall,
+    traffic::TrafficReport,
 };
 
 /// The node. It serves until it is dropped, which has to happen before the program ends.
@@ -30,6 +32,8 @@ pub struct ClientNode {
     names: Names,
     parameters: Declared,
     publishers: Mutex<Publishers>,
+    /// Until somebody takes it.
+    releases: Mutex<Option<mpsc::Receiver<ReleaseQuery>>>,
 }
 
 enum Declared {
@@ -40,6 +44,7 @@ enum Declared {
 struct Publishers {
     connection: Publisher<Connection>,
     clients: Publisher<Clients>,
+    traffic: Publisher<Traffic>,
     diagnostics: Publisher<DiagnosticArray>,
     diagnosed: Option<(Instant, bool)>,
     memory: diagnostics::Memory,
@@ -67,19 +72,24 @@ impl ClientNode {
         let action = |topic: &str| format!("publish {topic}");
         let connection = format!("{}/connection", names.full);
         let clients = format!("{}/clients", names.full);
+        let traffic = format!("{}/traffic", names.full);
         let publishers = Mutex::new(Publishers {
             connection: node
                 .create_publisher(&connection, latched())
                 .map_err(|error| failed(action(&connection), error))?,
             clients: node.create_publisher(&clients, latched()).map_err(|error| failed(action(&clients), error))?,
+            traffic: node
+                .create_publisher(&traffic, QosProfile::default().keep_last(1))
+                .map_err(|error| failed(action(&traffic), error))?,
             diagnostics: node
                 .create_publisher("/diagnostics", QosProfile::default().keep_last(10))
                 .map_err(|error| failed(action("/diagnostics"), error))?,
             diagnosed: None,
             memory: diagnostics::Memory::default(),
         });
-        let spinner = Spinner::start(node, SPIN, vec![task])?;
-        Ok(ClientNode { _spinner: spinner, names, parameters, publishers })
+        let (releasing, releases) = release::serve(&mut node, &names, &runtime)?;
+        let spinner = Spinner::start(node, SPIN, vec![task, releasing])?;
+        Ok(ClientNode { _spinner: spinner, names, parameters, publishers, releases: Mutex::new(Some(releases)) })
     }
 
     /// The parameters as they are now: overridden by the ROS arguments, and as changed since.
@@ -103,6 +113,25 @@ impl ClientNode {
     /// Namespace and name.
     pub fn fully_qualified_name(&self) -> &str {
         &self.names.full
+    }
+
+    /// What `~/release_topic` is asked for. Nothing comes out of it when it is taken a second time.
+    pub fn take_releases(&self) -> mpsc::Receiver<ReleaseQuery> {
+        self.releases.lock().take().unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    /// Publishes `~/traffic`, and what was dropped since the last time to `/diagnostics`.
+    ///
+    /// # Errors
+    /// If the middleware refuses.
+    pub fn publish_traffic(&self, report: &TrafficReport) -> Result<(), RosError> {
+        let mut publishers = self.publishers.lock();
+        publishers
+            .traffic
+            .publish(&convert::traffic_message(report))
+            .map_err(|error| failed("publish the traffic", error))?;
+        let array = diagnostics::of_traffic(&self.names.name, report, &mut publishers.memory);
+        publishers.diagnostics.publish(&array).map_err(|error| failed("publish the diagnostics", error))
     }
 
     /// Publishes `~/connection`, and `/diagnostics` at most once a second, or at once when the line comes or goes.

@@ -13,6 +13,7 @@ use crate::{
     model::ClientKind,
     status::{ClientState, ClientStatus, LineStatus, ServerStatus, Traffic},
     time::Wall,
+    traffic::{Cause, Direction, Drops, MeterName, TopicTraffic, TrafficReport},
 };
 
 /// Text without NUL bytes, which ROS strings cannot hold. Names and reasons come from remote peers.
@@ -210,6 +211,75 @@ pub(super) fn line_message(line: &LineStatus) -> msg::Connection {
     }
 }
 
+pub(super) fn traffic_message(report: &TrafficReport) -> msg::Traffic {
+    msg::Traffic { header: header(report.stamp), topics: report.topics.iter().map(topic_message).collect() }
+}
+
+/// The inverse of [`traffic_message`].
+pub(super) fn traffic_report(message: &msg::Traffic) -> Result<TrafficReport, RosError> {
+    let topics = message.topics.iter().map(topic_traffic).collect::<Result<_, _>>()?;
+    Ok(TrafficReport { stamp: wall(&message.header.stamp), topics })
+}
+
+fn topic_message(topic: &TopicTraffic) -> msg::TopicTraffic {
+    msg::TopicTraffic {
+        client: topic.name.client.as_str().to_owned(),
+        topic: text(&topic.name.topic),
+        type_name: text(&topic.name.type_name),
+        direction: match topic.name.direction {
+            Direction::Out => msg::TopicTraffic::DIRECTION_OUT as u8,
+            Direction::In => msg::TopicTraffic::DIRECTION_IN as u8,
+        },
+        received: topic.received,
+        sent: topic.sent,
+        bytes: topic.bytes,
+        thinned: topic.thinned,
+        dropped_lost: topic.dropped.of(Cause::Lost),
+        dropped_overflow: topic.dropped.of(Cause::Overflow),
+        dropped_late: topic.dropped.of(Cause::Late),
+        dropped_refused: topic.dropped.of(Cause::Refused),
+        dropped_failed: topic.dropped.of(Cause::Failed),
+        rate: topic.rate,
+        latency_p50: seconds(topic.latency_p50),
+        latency_p99: seconds(topic.latency_p99),
+    }
+}
+
+fn topic_traffic(message: &msg::TopicTraffic) -> Result<TopicTraffic, RosError> {
+    let direction = match message.direction {
+        d if d == msg::TopicTraffic::DIRECTION_OUT as u8 => Direction::Out,
+        d if d == msg::TopicTraffic::DIRECTION_IN as u8 => Direction::In,
+        other => {
+            return Err(RosError::Message(format!(
+                "the direction of {} is {other}, which this version does not know",
+                message.topic
+            )));
+        }
+    };
+    let mut dropped = Drops::default();
+    dropped.add(Cause::Lost, message.dropped_lost);
+    dropped.add(Cause::Overflow, message.dropped_overflow);
+    dropped.add(Cause::Late, message.dropped_late);
+    dropped.add(Cause::Refused, message.dropped_refused);
+    dropped.add(Cause::Failed, message.dropped_failed);
+    Ok(TopicTraffic {
+        name: MeterName {
+            topic: message.topic.clone(),
+            client: client_id(&message.client)?,
+            direction,
+            type_name: message.type_name.clone(),
+        },
+        received: message.received,
+        sent: message.sent,
+        bytes: message.bytes,
+        thinned: message.thinned,
+        dropped,
+        rate: message.rate,
+        latency_p50: duration(message.latency_p50),
+        latency_p99: duration(message.latency_p99),
+    })
+}
+
 /// An id in a message of ours.
 fn client_id(id: &str) -> Result<ClientId, RosError> {
     ClientId::new(id).map_err(|error| RosError::Message(error.to_string()))
@@ -263,6 +333,41 @@ pub(super) mod tests {
             refused: 3,
             suppressed: 1,
         }
+    }
+
+    pub(in crate::ros) fn a_topic(topic: &str, late: u64) -> TopicTraffic {
+        let mut dropped = Drops::default();
+        for (cause, n) in [(Cause::Lost, 1), (Cause::Overflow, 2), (Cause::Late, late), (Cause::Refused, 4)] {
+            dropped.add(cause, n);
+        }
+        dropped.add(Cause::Failed, 5);
+        TopicTraffic {
+            name: MeterName {
+                topic: topic.to_owned(),
+                client: ClientId::new("r1").unwrap(),
+                direction: Direction::In,
+                type_name: "nav_msgs/msg/Odometry".to_owned(),
+            },
+            received: 100,
+            sent: 80,
+            bytes: 8_000,
+            thinned: 7,
+            dropped,
+            rate: 10.0,
+            latency_p50: Some(Duration::from_millis(3)),
+            latency_p99: None,
+        }
+    }
+
+    #[test]
+    fn traffic_is_the_same_after_there_and_back() {
+        let report = TrafficReport { stamp: Wall(5), topics: vec![a_topic("/r1/odom", 3)] };
+        let mut message = traffic_message(&report);
+        assert_eq!(traffic_report(&message).unwrap(), report);
+        assert!(message.topics[0].latency_p99.is_nan(), "what is not measured is no zero");
+        message.topics[0].direction = 9;
+        let error = traffic_report(&message).unwrap_err().to_string();
+        assert!(error.contains("the direction of /r1/odom is 9"), "{error}");
     }
 
     const STATES: [ClientState; 4] = [ClientState::Off, ClientState::On, ClientState::Calling, ClientState::InCall];

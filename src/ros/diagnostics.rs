@@ -9,6 +9,7 @@ use crate::{
     ids::ClientId,
     status::{ClientState, ClientStatus, LineStatus, ServerStatus},
     time::Wall,
+    traffic::{Cause, Drops, MeterName, TrafficReport},
 };
 
 /// What earlier diagnostics said, to tell what is getting worse from what once was.
@@ -16,7 +17,41 @@ use crate::{
 pub(super) struct Memory {
     dropped: HashMap<ClientId, u64>,
     line_dropped: u64,
+    topics: HashMap<MeterName, Drops>,
 }
+
+/// Diagnostics of the topics: one entry, which names those that drop messages now and why.
+pub(super) fn of_traffic(node: &str, report: &TrafficReport, memory: &mut Memory) -> DiagnosticArray {
+    let mut dropping = Vec::new();
+    for topic in &report.topics {
+        // Figures begin with zero, so what is seen for the first time was dropped just now.
+        let now = topic.dropped.since(&memory.topics.get(&topic.name).copied().unwrap_or_default());
+        if now.total() > 0 {
+            dropping.push(format!("{} of {}: {now}", topic.name.topic, topic.name.client));
+        }
+    }
+    memory.topics = report.topics.iter().map(|topic| (topic.name.clone(), topic.dropped)).collect();
+    let mut all = Drops::default();
+    report.topics.iter().for_each(|topic| all.add_all(&topic.dropped));
+    let rate: f64 = report.topics.iter().map(|topic| topic.rate).sum();
+    let (level, message) = if dropping.is_empty() {
+        (Level::Ok, format!("{} topics, nothing dropped just now", report.topics.len()))
+    } else {
+        let more = dropping.len().saturating_sub(DROPPING_NAMED);
+        dropping.truncate(DROPPING_NAMED);
+        let more = if more > 0 { format!("; and {more} more topics") } else { String::new() };
+        (Level::Warn, format!("dropped just now: {}{more}", dropping.join("; ")))
+    };
+    let mut values = vec![value("topics", report.topics.len()), value("messages [1/s]", format!("{rate:.1}"))];
+    values.extend(Cause::ALL.map(|cause| value(&format!("dropped: {}", cause.as_str()), all.of(cause))));
+    DiagnosticArray {
+        header: convert::header(report.stamp),
+        status: vec![entry(level, format!("{node}: traffic"), message, "switchboard", values)],
+    }
+}
+
+/// Topics that one diagnostic message names: more do not fit a line.
+const DROPPING_NAMED: usize = 8;
 
 /// Diagnostics of the exchange. `node` is the name of its node, `wanted_open` whether the port should be open: closed on
 /// request is a warning, closed otherwise an error.
@@ -83,6 +118,9 @@ fn client(node: &str, client: &ClientStatus, stamp: Wall, dropped_before: Option
     let (level, message) = match (client.state, &client.peer, dropping) {
         (ClientState::Off, _, _) => (Level::Stale, format!("OFF: {}", client.reason)),
         (_, _, n) if n > 0 => (Level::Warn, format!("{state}, line too slow: {n} messages dropped just now")),
+        _ if !client.contested.is_empty() => {
+            (Level::Warn, format!("{state}, commanded by several: {}", client.contested.join("; ")))
+        }
         (_, Some(peer), _) => (Level::Ok, format!("{state} with {peer}")),
         _ => (Level::Ok, state.to_owned()),
     };
@@ -100,6 +138,8 @@ fn client(node: &str, client: &ClientStatus, stamp: Wall, dropped_before: Option
         value("messages in", client.traffic.messages_in),
         value("messages out", client.traffic.messages_out),
         value("messages dropped", client.traffic.messages_dropped),
+        value("messages late", client.traffic.messages_late),
+        value("commanded by several", client.contested.join("; ")),
         value("bytes in", client.traffic.bytes_in),
         value("bytes out", client.traffic.bytes_out),
     ];
@@ -144,7 +184,7 @@ fn milliseconds(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::convert::tests::{a_client, a_server},
+        super::convert::tests::{a_client, a_server, a_topic},
         *,
     };
 
@@ -159,7 +199,8 @@ mod tests {
 
     #[test]
     fn one_entry_for_the_exchange_and_one_per_client() {
-        let status = a_server(vec![a_client("r1", ClientState::On), a_client("r2", ClientState::Off)]);
+        let mut status = a_server(vec![a_client("r1", ClientState::On), a_client("r2", ClientState::Off)]);
+        status.clients[0].contested.clear();
         let array = of_exchange("switchboard", &status, true, &mut Memory::default());
         assert_eq!(
             levels(&array),
@@ -171,9 +212,39 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_that_several_command_is_a_warning() {
+        let mut client = a_client("r1", ClientState::On);
+        let mut look = |contested: &[&str]| {
+            client.contested = contested.iter().map(|topic| (*topic).to_owned()).collect();
+            let array = of_exchange("n", &a_server(vec![client.clone()]), true, &mut Memory::default());
+            (array.status[1].level, array.status[1].message.clone())
+        };
+        assert_eq!(look(&[]), (OK, "ON".to_owned()));
+        let (level, message) = look(&["/cmd_vel: alice, bob"]);
+        assert_eq!((level, message.as_str()), (WARN, "ON, commanded by several: /cmd_vel: alice, bob"));
+    }
+
+    #[test]
+    fn what_a_topic_drops_is_named_with_its_cause_while_it_drops() {
+        let mut memory = Memory::default();
+        let mut look = |late: u64| {
+            let topics = vec![a_topic("/r1/cmd_vel", late), a_topic("/r2/odom", 0)];
+            let array = of_traffic("n", &TrafficReport { stamp: Wall(0), topics }, &mut memory);
+            (array.status[0].level, array.status[0].message.clone())
+        };
+        assert_eq!(look(0).0, WARN, "the first look sees everything since the start");
+        assert_eq!(look(0).0, OK);
+        let (level, message) = look(3);
+        assert_eq!((level, message.as_str()), (WARN, "dropped just now: /r1/cmd_vel of r1: 3 late"));
+        assert_eq!(look(3).0, OK);
+    }
+
+    #[test]
     fn dropping_is_a_warning_while_it_lasts() {
         let mut memory = Memory::default();
-        let mut status = a_server(vec![a_client("r1", ClientState::On)]);
+        let mut client = a_client("r1", ClientState::On);
+        client.contested.clear();
+        let mut status = a_server(vec![client]);
         let mut level = |status: &ServerStatus| of_exchange("n", status, true, &mut memory).status[1].level;
         assert_eq!(level(&status), OK, "what was dropped before we looked is history");
         status.clients[0].traffic.messages_dropped += 7;

@@ -14,7 +14,7 @@ use r2r::{
     Node, Publisher, QosProfile, ServiceRequest,
     diagnostic_msgs::msg::DiagnosticArray,
     switchboard::{
-        msg::ConnectionStatus,
+        msg::{ConnectionStatus, Traffic},
         srv::{Close, DisconnectClient, ExportCsv, ListClients, Open},
     },
     visualization_msgs::msg::MarkerArray,
@@ -37,6 +37,7 @@ use crate::{
     defaults,
     status::ServerStatus,
     time::Wall,
+    traffic::TrafficReport,
 };
 
 /// A request of an administrator, and where its answer goes.
@@ -54,6 +55,7 @@ pub struct ServerNode {
 
 struct Publishers {
     status: Publisher<ConnectionStatus>,
+    traffic: Publisher<Traffic>,
     diagnostics: Publisher<DiagnosticArray>,
     markers: Publisher<MarkerArray>,
     diagnosed: Option<Instant>,
@@ -140,6 +142,22 @@ impl ServerNode {
     }
 }
 
+impl ServerNode {
+    /// Publishes `~/traffic`, and what was dropped since the last time to `/diagnostics`.
+    ///
+    /// # Errors
+    /// If the middleware refuses.
+    pub fn publish_traffic(&self, report: &TrafficReport) -> Result<(), RosError> {
+        let mut publishers = self.publishers.lock();
+        publishers
+            .traffic
+            .publish(&convert::traffic_message(report))
+            .map_err(|error| failed("publish the traffic", error))?;
+        let array = diagnostics::of_traffic(&self.names.name, report, &mut publishers.memory);
+        publishers.diagnostics.publish(&array).map_err(|error| failed("publish the diagnostics", error))
+    }
+}
+
 impl Drop for ServerNode {
     fn drop(&mut self) {
         // The answers that are on their way still find the node; once the exchange is gone, they come at once.
@@ -156,8 +174,12 @@ impl Publishers {
         let action = |topic: &str| format!("publish {topic}");
         let status = format!("{}/connection_status", names.full);
         let shown = format!("{}/markers", names.full);
+        let traffic = format!("{}/traffic", names.full);
         Ok(Publishers {
             status: node.create_publisher(&status, latched()).map_err(|error| failed(action(&status), error))?,
+            traffic: node
+                .create_publisher(&traffic, QosProfile::default().keep_last(1))
+                .map_err(|error| failed(action(&traffic), error))?,
             diagnostics: node
                 .create_publisher("/diagnostics", QosProfile::default().keep_last(10))
                 .map_err(|error| failed(action("/diagnostics"), error))?,

@@ -1,17 +1,17 @@
 //! A publisher of serialized samples of a type known only at run time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use r2r_rcl as ffi;
 
 use super::{
-    buffer,
+    buffer, default_message,
     error::RosError,
     qos,
     rcl::{self, Handle, Node},
     types::{self, TypeSupport},
 };
-use crate::model::TopicInfo;
+use crate::{model::TopicInfo, time::Wall};
 
 /// Length of the encapsulation header that begins every serialized sample [bytes] (RTPS 2.3, 10.2).
 const ENCAPSULATION: usize = 4;
@@ -19,6 +19,7 @@ const ENCAPSULATION: usize = 4;
 /// A publisher of our own.
 pub(super) struct Writer {
     topic: String,
+    type_name: String,
     publisher: Handle<ffi::rcl_publisher_t>,
     node: Arc<Node>,
 }
@@ -41,7 +42,11 @@ impl Writer {
             )?;
             publisher
         };
-        Ok(Writer { topic: topic.name.clone(), publisher, node: node.clone() })
+        Ok(Writer { topic: topic.name.clone(), type_name: topic.type_name.clone(), publisher, node: node.clone() })
+    }
+
+    pub(super) fn topic(&self) -> &str {
+        &self.topic
     }
 
     /// Publishes `payload` as it is.
@@ -55,6 +60,23 @@ impl Writer {
         let code =
             unsafe { ffi::rcl_publish_serialized_message(self.publisher.as_ptr(), &message, std::ptr::null_mut()) };
         rcl::check(code, || format!("publish on {}", self.topic))
+    }
+
+    /// Publishes a message with the default values of the type.
+    pub(super) fn publish_default(&self, now: Wall) -> Result<(), RosError> {
+        self.publish(&default_message::serialized(&self.type_name, now)?)
+    }
+
+    /// Waits until every subscriber has what was published reliably. `false` if that takes longer than `limit`, or if the
+    /// middleware cannot tell.
+    pub(super) fn wait_until_acknowledged(&self, limit: Duration) -> bool {
+        let nanos = i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX);
+        // SAFETY: the publisher is valid; waiting is allowed while others publish.
+        let code = unsafe { ffi::rcl_publisher_wait_for_all_acked(self.publisher.as_ptr(), nanos) };
+        if code != ffi::RCL_RET_OK as ffi::rcl_ret_t {
+            rcl::last_error(code);
+        }
+        code == ffi::RCL_RET_OK as ffi::rcl_ret_t
     }
 }
 

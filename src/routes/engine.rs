@@ -10,6 +10,7 @@ use super::{
     feeds::Feeds,
     offers::{Offers, World},
     output::Output,
+    passage::End,
     proxies::Proxies,
     rules::TooManyRules,
     services::Services,
@@ -18,6 +19,7 @@ use crate::{
     ids::{CallId, CallerId, ClientId, FeedId, ReaderId, RequestId, RuleId, ServerId, WriterId},
     model::ClientKind,
     time::Mono,
+    traffic::{Cause, Ledger},
     wire::{CallFailure, Demand, Feed, Frame, Interests, Request, Response, ServiceFeed},
 };
 
@@ -33,18 +35,20 @@ use crate::{
 /// anything to its origin.
 #[derive(Debug)]
 pub struct Routes {
-    me: ClientId,
+    pub(super) me: ClientId,
     /// Whether nothing is ever offered or commanded.
     only_looks: bool,
     rules: Rules,
     graph: LocalGraph,
     clients: BTreeSet<ClientId>,
     connected: bool,
-    offers: Offers,
-    feeds: Feeds,
+    pub(super) offers: Offers,
+    pub(super) feeds: Feeds,
     services: Services,
     proxies: Proxies,
-    output: Output,
+    pub(super) output: Output,
+    /// What went over the routes.
+    pub(super) ledger: Ledger<End>,
 }
 
 /// What became of service calls, since the program started.
@@ -71,6 +75,7 @@ impl Routes {
             services: Services::default(),
             proxies: Proxies::default(),
             output: Output::default(),
+            ledger: Ledger::default(),
         }
     }
 
@@ -120,6 +125,8 @@ impl Routes {
     pub fn handle_connected(&mut self) {
         self.connected = true;
         self.proxies.handle_connected();
+        // The exchange numbers its feeds anew.
+        self.ledger.forget_routes();
         self.send_interests();
         self.output.send_list(&self.offers.all(), Frame::Offers);
         self.output.send_list(&self.services.all(), Frame::ServiceOffers);
@@ -244,6 +251,7 @@ impl Routes {
 
     /// A sample of `reader` could not be sent.
     pub fn handle_unsendable(&mut self, reader: ReaderId, reason: &str) {
+        self.count_drop(End::Reader(reader), Cause::Refused);
         if let Some(name) = self.offers.name_of(reader) {
             let warning = format!("a message of {name} was not sent: {reason}");
             self.output.warn(warning);
@@ -252,6 +260,9 @@ impl Routes {
 
     /// A message for `writer` could not be published.
     pub fn handle_unpublishable(&mut self, writer: WriterId, reason: &str) {
+        if let Some(feed) = self.feeds.feed_of(writer) {
+            self.count_drop(End::Feed(feed), Cause::Failed);
+        }
         if let Some(name) = self.feeds.name_of(writer) {
             let warning = format!("a message for {name} was not published: {reason}");
             self.output.warn(warning);
@@ -261,7 +272,9 @@ impl Routes {
     /// Where a sample of `reader` goes, how urgent it is, and its number there; `None` if the rate limit holds it back or
     /// the route is gone.
     pub fn outgoing(&mut self, reader: ReaderId, now: Mono) -> Option<Outgoing> {
-        self.offers.outgoing(reader, now)
+        let outgoing = self.offers.outgoing(reader, now);
+        self.count_taken(reader, outgoing.is_some(), now);
+        outgoing
     }
 
     /// Where a message of `feed` is published; `None` if the route is gone.

@@ -1,12 +1,24 @@
 //! What of others is brought into the local graph, and taken while somebody there subscribes to it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-use super::{LocalGraph, RouteCommand, Rule, Rules, Section, Thing, output::Output, qos};
+use bytes::Bytes;
+
+use super::{
+    LocalGraph, RouteCommand, Rule, Rules, Section, Thing, frames,
+    gate::{self, Attempt, Gate, Verdict},
+    output::Output,
+    qos,
+};
 use crate::{
     ids::{ClientId, FeedId, WriterId},
     model::{Durability, TopicInfo},
     pace::millihertz,
+    time::Mono,
+    traffic::Cause,
     wire::{Feed, Flow, Frame, Subscription, is_topic_name},
 };
 
@@ -15,6 +27,7 @@ use crate::{
 pub(super) struct Feeds {
     feeds: BTreeMap<FeedId, FeedState>,
     by_writer: HashMap<WriterId, FeedId>,
+    gate: Gate,
 }
 
 #[derive(Debug)]
@@ -44,13 +57,13 @@ impl Feeds {
 
     pub(super) fn close(&mut self, feed: FeedId, output: &mut Output) {
         if let Some(state) = self.feeds.remove(&feed) {
-            self.end_route(state.route, output);
+            self.end_route(feed, state.route, output);
         }
     }
 
     pub(super) fn handle_disconnected(&mut self, output: &mut Output) {
-        for state in std::mem::take(&mut self.feeds).into_values() {
-            self.end_route(state.route, output);
+        for (feed, state) in std::mem::take(&mut self.feeds) {
+            self.end_route(feed, state.route, output);
         }
     }
 
@@ -67,7 +80,7 @@ impl Feeds {
                 if route.subscribed {
                     output.send(Frame::Unsubscribe(vec![id]));
                 }
-                self.end_route(Some(route), output);
+                self.end_route(id, Some(route), output);
             }
             self.let_in(id, me, rules, output);
         }
@@ -89,6 +102,78 @@ impl Feeds {
 
     pub(super) fn incoming(&self, feed: FeedId) -> Option<WriterId> {
         self.feeds.get(&feed)?.route.as_ref()?.writer
+    }
+
+    /// What of a message is published: all of it, with the frame ids told apart, or nothing, for a cause. `None` if the
+    /// route is gone. `age` is `None` while the clock of the other end is not known.
+    pub(super) fn let_through(
+        &mut self,
+        feed: FeedId,
+        payload: Bytes,
+        age: Option<Duration>,
+        now: Mono,
+        output: &mut Output,
+    ) -> Option<Result<Bytes, Cause>> {
+        let FeedState { announced, route } = self.feeds.get(&feed)?;
+        let route = route.as_ref().filter(|route| route.writer.is_some())?;
+        if announced.flow == Flow::State {
+            if gate::is_late(route.rule.max_age, age) {
+                return Some(Err(Cause::Late));
+            }
+            if announced.topic.type_name != frames::TF_MESSAGE || route.rule.prefix_frames == Some(false) {
+                return Some(Ok(payload));
+            }
+            return Some(frames::prefixed(&payload, &announced.origin).map_err(|error| {
+                output.warn(format!("a message for {} was not published: {error}", route.local.name));
+                Cause::Refused
+            }));
+        }
+        let attempt = Attempt {
+            topic: &route.local.name,
+            type_name: &route.local.type_name,
+            from: &announced.origin,
+            feed,
+            rule: &route.rule,
+            age,
+        };
+        Some(match self.gate.judge(&attempt, now) {
+            Verdict::Passes => Ok(payload),
+            Verdict::Late => Err(Cause::Late),
+            Verdict::Refused { holder, is_news } => {
+                if is_news {
+                    output.warn(format!(
+                        "commands of {} to {} are refused: {holder} commands it alone; ~/release_topic lets go of it",
+                        announced.origin, route.local.name
+                    ));
+                }
+                Err(Cause::Refused)
+            }
+        })
+    }
+
+    /// Lets go of a topic that one client commands alone. Returns who held it.
+    ///
+    /// # Errors
+    /// In words, if nobody does.
+    pub(super) fn release(&mut self, topic: &str) -> Result<ClientId, String> {
+        self.gate.release(topic)
+    }
+
+    /// Who is kept out of commanding what, in words.
+    pub(super) fn problems(&self) -> Vec<String> {
+        self.gate.problems()
+    }
+
+    /// The name on the exchange of what comes with `feed`, and its type.
+    pub(super) fn exchange_name(&self, feed: FeedId, me: &ClientId) -> Option<(String, String)> {
+        let Feed { origin, flow, topic, .. } = &self.feeds.get(&feed)?.announced;
+        let owner = if *flow == Flow::State { origin } else { me };
+        Some((format!("/{owner}{}", topic.name), topic.type_name.clone()))
+    }
+
+    /// The feed that `writer` publishes.
+    pub(super) fn feed_of(&self, writer: WriterId) -> Option<FeedId> {
+        self.by_writer.get(&writer).copied()
     }
 
     /// Takes what somebody in the graph subscribes to, and nothing else.
@@ -139,9 +224,14 @@ impl Feeds {
         create_writer(feed, route, &mut self.by_writer, output);
     }
 
-    fn end_route(&mut self, route: Option<Route>, output: &mut Output) {
-        if let Some(writer) = route.and_then(|route| route.writer) {
+    fn end_route(&mut self, feed: FeedId, route: Option<Route>, output: &mut Output) {
+        let Some(route) = route else { return };
+        let is_loss = self.gate.close(&route.local.name, feed);
+        if let Some(writer) = route.writer {
             self.by_writer.remove(&writer);
+            if is_loss && route.rule.stop {
+                output.push(RouteCommand::PublishStop(writer));
+            }
             output.push(RouteCommand::DestroyWriter(writer));
         }
     }

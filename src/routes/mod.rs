@@ -2,14 +2,18 @@
 
 mod engine;
 mod feeds;
+mod frames;
+mod gate;
 pub mod graph;
 pub mod names;
 mod offers;
 mod output;
+mod passage;
 pub mod pattern;
 mod proxies;
 pub mod qos;
 pub mod rename;
+mod rule_text;
 pub mod rules;
 mod services;
 #[cfg(test)]
@@ -20,6 +24,7 @@ pub use engine::{CallCounters, Routes};
 pub use graph::{Endpoint, Gid, LocalGraph, LocalService, LocalTopic};
 pub use offers::Outgoing;
 pub use output::RouteCommand;
+pub use passage::Passed;
 pub use pattern::{InvalidPattern, Pattern};
 pub use rename::Rename;
 pub use rules::{QosOverride, Rule, Rules, Section, Subject, Thing};

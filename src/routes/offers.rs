@@ -127,6 +127,18 @@ impl Offers {
         Some(&state.wanted.local.name)
     }
 
+    /// The name on the exchange of what `reader` reads, and its type.
+    pub(super) fn exchange_name(&self, reader: ReaderId, me: &ClientId) -> Option<(String, String)> {
+        let key = &self.channels.get(self.by_reader.get(&reader)?)?.key;
+        let owner = key.command_to.as_ref().unwrap_or(me);
+        Some((format!("/{owner}{}", key.name), key.type_name.clone()))
+    }
+
+    /// The reader of `channel`.
+    pub(super) fn reader_of(&self, channel: ChannelId) -> Option<ReaderId> {
+        self.channels.get(&channel)?.reader
+    }
+
     pub(super) fn outgoing(&mut self, reader: ReaderId, now: Mono) -> Option<Outgoing> {
         let state = self.channels.get_mut(self.by_reader.get(&reader)?)?;
         if !state.pace.is_due(now) {

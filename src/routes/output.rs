@@ -22,6 +22,9 @@ pub enum RouteCommand {
     DestroyReader(ReaderId),
     /// Begin to publish a local topic. If that fails, say so with [`super::Routes::handle_writer_failed`].
     CreateWriter(WriterId, TopicInfo),
+    /// Publish a message of zeros, since whoever commanded through this writer is gone. Its destruction comes next, and has
+    /// to wait until the message has arrived ([`defaults::STOP_LINGER`]).
+    PublishStop(WriterId),
     /// Publish it no more.
     DestroyWriter(WriterId),
     /// Send this frame about a service call to the exchange, as urgently as a command. It is never too large.

@@ -1,5 +1,7 @@
 //! Routes, from inputs to commands.
 
+mod passage;
+
 use super::*;
 use crate::{
     ids::{ChannelId, ClientId, FeedId, ReaderId, WriterId},

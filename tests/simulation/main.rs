@@ -7,6 +7,7 @@ mod world;
 
 use std::time::Duration;
 
+use switchboard::traffic::{Direction, MeterName, TrafficReport};
 use world::{Fault, Outcome, World};
 
 const ODOM: &str = "nav_msgs/msg/Odometry";
@@ -101,6 +102,69 @@ fn a_half_open_line_is_found_and_healed_within_the_keep_alive() {
         // 4 s of silence at either end, then at most 1.5 s of back-off until the server has found it too.
         world.run(Duration::from_millis(7_500));
         check(&mut world, seed);
+    }
+}
+
+#[test]
+fn when_the_commander_or_a_line_goes_the_robot_is_stopped_exactly_once() {
+    for seed in 0..30 {
+        let mut world = a_fleet(seed);
+        world.run(Duration::from_secs(10));
+        for _ in 0..4 {
+            world.forget_deliveries();
+            world.publish("op", "/r1/cmd_vel", TWIST);
+            world.run(Duration::from_secs(1));
+            assert_eq!(world.delivered("r1", "/cmd_vel"), 1, "seed {seed}");
+            assert_eq!(world.take_stops(), [], "seed {seed}: everybody is there");
+            let which = world.random(0..6) as usize;
+            let faults = [
+                Fault::Cut("r1"),
+                Fault::HalfOpen("r1"),
+                Fault::Cut("op"),
+                Fault::HalfOpen("op"),
+                Fault::RestartClient("op"),
+                Fault::RestartServer,
+            ];
+            world.inject(faults.into_iter().nth(which).unwrap());
+            world.run(Duration::from_secs(15));
+            let stop = ("r1".to_owned(), "/cmd_vel".to_owned());
+            assert_eq!(world.take_stops(), [stop], "seed {seed}, fault {which}");
+            // A second loss before the next command is none.
+            world.inject(Fault::Cut("op"));
+            world.run(Duration::from_secs(15));
+            assert_eq!(world.take_stops(), [], "seed {seed}: nobody commanded");
+        }
+    }
+}
+
+#[test]
+fn the_figures_of_all_nodes_add_up_to_what_was_published() {
+    for seed in 0..10 {
+        let mut world = a_fleet(seed);
+        world.run(Duration::from_secs(10));
+        for _ in 0..50 {
+            world.publish("r1", "/odom", ODOM);
+            world.run(Duration::from_millis(100));
+        }
+        world.run(Duration::from_secs(1));
+        let of = |report: &TrafficReport, client: &str, direction| {
+            let is_meant = |name: &MeterName| {
+                name.topic == "/r1/odom" && name.client.as_str() == client && name.direction == direction
+            };
+            let topic = report.topics.iter().find(|topic| is_meant(&topic.name)).unwrap();
+            assert_eq!((topic.received, topic.sent, topic.dropped.total()), (50, 50, 0), "seed {seed}, {client}");
+            assert_eq!(topic.bytes, 150);
+            topic.latency_p50.unwrap()
+        };
+        let server = world.traffic_of_server();
+        assert_eq!(of(&world.traffic("r1"), "r1", Direction::Out), Duration::ZERO);
+        let half_way = of(&server, "r1", Direction::In);
+        assert!(!half_way.is_zero());
+        for client in ["r2", "r3", "op"] {
+            assert_eq!(of(&server, client, Direction::Out), half_way);
+            let there = of(&world.traffic(client), client, Direction::In);
+            assert!(there > half_way, "seed {seed}: the way there takes time");
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use switchboard::{
     },
     session::{Backoff, Output, Session, Timing},
     time::{Mono, Now, Wall},
+    traffic::TrafficReport,
     wire::{Data, Decoder, Frame, Login, Packet, Version},
 };
 
@@ -222,6 +223,8 @@ struct Client {
     graph: Graph,
     end: Option<(ConnectionId, End)>,
     backoff: Backoff,
+    /// The server's clock minus its own.
+    offset: Option<i64>,
     /// Counts restarts: what was planned for an earlier life does not happen.
     life: u64,
     settling: bool,
@@ -247,6 +250,8 @@ pub(crate) struct World {
     asked: Vec<Asked>,
     /// Longest time that a service takes to answer [ms].
     pub(crate) service_takes: u64,
+    /// Stop messages: at which client, on which topic.
+    stops: Vec<(String, String)>,
 }
 
 impl World {
@@ -267,6 +272,7 @@ impl World {
             deliveries: vec![],
             asked: vec![],
             service_takes: 100,
+            stops: vec![],
         }
     }
 
@@ -279,6 +285,7 @@ impl World {
             graph: Graph::default(),
             end: None,
             backoff: Backoff::default(),
+            offset: None,
             life: 0,
             settling: false,
         };
@@ -327,7 +334,9 @@ impl World {
                 source_time: self.now.wall,
                 payload: Bytes::from_static(b"cdr"),
             };
+            let (bytes, source_time) = (data.payload.len(), data.source_time);
             self.send_from_client(index, &Frame::Data(data));
+            self.clients[index].routes.handle_sent(reader, bytes, source_time, self.now);
         }
     }
 
@@ -368,6 +377,20 @@ impl World {
 
     pub(crate) fn deliveries(&self) -> usize {
         self.deliveries.len()
+    }
+
+    pub(crate) fn take_stops(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.stops)
+    }
+
+    /// The traffic of `id`, as it counts it.
+    pub(crate) fn traffic(&self, id: &str) -> TrafficReport {
+        self.clients[self.index(id)].routes.traffic(self.now)
+    }
+
+    /// The traffic of the server.
+    pub(crate) fn traffic_of_server(&self) -> TrafficReport {
+        self.hub.traffic(self.now)
     }
 
     /// Every client has exactly one open session in the registry.
@@ -570,14 +593,18 @@ impl World {
             Output::Frame(Frame::FeedsClosed(feeds)) => client.routes.handle_feeds_closed(&feeds),
             Output::Frame(Frame::Demands(demands)) => client.routes.handle_demands(&demands),
             Output::Frame(Frame::Data(data)) => {
-                if let Some(writer) = client.routes.incoming(FeedId(data.id)) {
+                let feed = FeedId(data.id);
+                let passed = client.routes.let_through(feed, data.payload, data.source_time, client.offset, self.now);
+                if let (Some(passed), Some(writer)) = (passed, client.routes.incoming(feed)) {
                     let topic = client.graph.writers[&writer].clone();
+                    client.routes.handle_published(feed, passed.payload.len(), passed.age, self.now.mono);
                     // Our own readers of that topic do not hear our own writers.
                     self.deliver_locally(index, &topic.name, &topic.type_name);
                 }
             }
             Output::Ended(end) => {
                 client.end = None;
+                client.offset = None;
                 if end.was_ready {
                     client.routes.handle_disconnected();
                 }
@@ -586,7 +613,7 @@ impl World {
                 let delay = Duration::from_millis(self.random(1..20));
                 self.plan(delay, Happening::Broken { connection, side: Side::Server });
             }
-            Output::Clock(_) => {}
+            Output::Clock(reading) => client.offset = Some(reading.offset),
             other => panic!("a client got {other:?}"),
         }
         self.carry_out_routes(index);
@@ -646,6 +673,12 @@ impl World {
                 RouteCommand::CreateReader(reader, topic) => graph.readers.insert(reader, topic).is_none(),
                 RouteCommand::DestroyReader(reader) => graph.readers.remove(&reader).is_some(),
                 RouteCommand::CreateWriter(writer, topic) => graph.writers.insert(writer, topic).is_none(),
+                RouteCommand::PublishStop(writer) => {
+                    let name = graph.writers[&writer].name.clone();
+                    let id = self.clients[index].id.to_string();
+                    self.stops.push((id, name));
+                    false
+                }
                 RouteCommand::DestroyWriter(writer) => graph.writers.remove(&writer).is_some(),
                 RouteCommand::CreateServer(server, service) => graph.servers.insert(server, service).is_none(),
                 RouteCommand::DestroyServer(server) => {
@@ -825,7 +858,8 @@ fn everything() -> Rules {
     let all = Pattern::new("/**").unwrap();
     let mut rules = Rules::default();
     for section in Section::ALL {
-        rules.add(section, Rule::new(Subject::Topic, all.clone()), false).unwrap();
+        let rule = Rule { stop: section == Section::Accept, ..Rule::new(Subject::Topic, all.clone()) };
+        rules.add(section, rule, false).unwrap();
     }
     for section in [Section::Offer, Section::Want] {
         rules.add(section, Rule::new(Subject::Service, all.clone()), false).unwrap();

@@ -1,7 +1,8 @@
 //! The exchange as it is at one moment, for people and for the other clients.
 
-use super::{Client, Hub, LineFigures, Stage};
+use super::{Client, Hub, Line, LineFigures, Stage};
 use crate::{
+    defaults,
     ids::ConnectionId,
     status::{ClientState, ClientStatus, ServerStatus, Traffic},
     time::Now,
@@ -14,7 +15,7 @@ impl Hub {
             stamp: now.wall,
             endpoint: self.endpoint,
             closed_reason: self.closed_reason.clone(),
-            clients: self.clients.values().map(|client| self.client_status(client, &figures)).collect(),
+            clients: self.clients.values().map(|client| self.full_status(client, &figures)).collect(),
             refused: self.refused,
             suppressed: self.floodgate.held_back(),
         }
@@ -23,6 +24,27 @@ impl Hub {
     /// What other clients are told of a client: everything but its traffic, which changes all the time.
     pub(super) fn public_status(&self, client: &Client) -> ClientStatus {
         self.client_status(client, &|_| LineFigures::default()).without_traffic()
+    }
+
+    fn full_status(&self, client: &Client, figures: &impl Fn(ConnectionId) -> LineFigures) -> ClientStatus {
+        let mut status = self.client_status(client, figures);
+        if let Some(line) = client.connection.and_then(|connection| self.lines.get(&connection)) {
+            status.contested = self.contested(line);
+            status.traffic.messages_late = line.messages_late;
+        }
+        status
+    }
+
+    /// Its topics that several clients command, in words, such as `/cmd_vel: alice, bob`.
+    fn contested(&self, line: &Line) -> Vec<String> {
+        let contested = self.feeds.contested(&line.client, &line.interests);
+        let words = contested.iter().take(defaults::CONTESTED_MAX).map(|(topic, commanders)| {
+            let named: Vec<&str> = commanders.iter().take(defaults::CONTESTED_MAX).map(|id| id.as_str()).collect();
+            let more = commanders.len() - named.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{topic}: {}{more}", named.join(", "))
+        });
+        words.collect()
     }
 
     fn client_status(&self, client: &Client, figures: &impl Fn(ConnectionId) -> LineFigures) -> ClientStatus {
