@@ -18,7 +18,7 @@ use crate::{
     session::{ClockReading, End},
     status::ClientStatus,
     time::{Now, Wall},
-    wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Welcome},
+    wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Problems, Welcome},
 };
 
 mod snapshot;
@@ -133,6 +133,8 @@ struct Line {
     announced: BTreeSet<FeedId>,
     messages_in: u64,
     messages_out: u64,
+    /// What it says is in the way of its routes.
+    problems: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -231,6 +233,7 @@ impl Hub {
             announced: BTreeSet::new(),
             messages_in: 0,
             messages_out: 0,
+            problems: Vec::new(),
         };
         self.lines.insert(from, line);
         self.commands.push_back(Command::Record { from, login: record });
@@ -315,6 +318,7 @@ impl Hub {
                     self.tell_demand(change);
                 }
             }
+            Frame::Problems(Problems { problems }) => self.handle_problems(from, problems, now),
             Frame::Data(data) => {
                 // Only a driver that does not use `route` comes here; it gets the same.
                 self.route_by_command(from, data, now);
@@ -502,6 +506,19 @@ impl Hub {
                 return self.violation(from, &format!("channel {channel} was offered twice"));
             };
             self.announce_opened(feed);
+        }
+    }
+
+    /// Each new problem is an event, and all that hold are in the status.
+    fn handle_problems(&mut self, from: ConnectionId, problems: Vec<String>, now: Now) {
+        let Some(line) = self.lines.get_mut(&from) else { return };
+        let before = std::mem::replace(&mut line.problems, problems.clone());
+        self.changed |= before != problems;
+        let (client, address) = (line.client.clone(), line.address);
+        for problem in problems.into_iter().filter(|problem| !before.contains(problem)) {
+            if self.floodgate.passes(now.mono) {
+                self.event(now, EventKind::Problem, Some(client.clone()), Some(address), problem);
+            }
         }
     }
 
