@@ -11,6 +11,7 @@ pub mod pattern;
 pub mod qos;
 pub mod rename;
 mod report;
+mod request;
 mod rule_text;
 pub mod rules;
 #[cfg(test)]
@@ -23,4 +24,5 @@ pub use output::RouteCommand;
 pub use pattern::{InvalidPattern, Pattern};
 pub use rename::Rename;
 pub use report::{Direction, RouteKind, RouteState, RouteStatus};
+pub use request::{RouteList, RouteReply, RouteRequest, RuleStatus};
 pub use rules::{QosOverride, Rule, Rules, Section, Subject, Thing};
