@@ -1,6 +1,7 @@
 //! The hub, from inputs to commands.
 
 mod counting;
+mod problems;
 
 use std::{net::SocketAddr, time::Duration};
 
