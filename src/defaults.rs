@@ -34,6 +34,8 @@ pub const NAME_MAX: usize = 256;
 pub const PATTERN_ALTERNATIVES_MAX: usize = 16;
 /// Largest rules file [bytes]: [`INTERESTS_MAX`] rules of each sort with comments fit.
 pub const RULES_FILE_MAX: u64 = 256 * 1024;
+/// Longest text of one rule that is added while a program runs [bytes]: every key with names at their limit fits.
+pub const RULE_MAX: usize = 4 * 1024;
 /// Lowest rate that a rule can ask for, in Hz: the wire counts in thousandths, and 0 there means no limit.
 pub const RATE_MIN: f64 = 0.001;
 /// Highest rate that a rule can ask for, in Hz. More is no limit on anything that ROS carries.
@@ -187,5 +189,7 @@ pub const STATUS_PERIOD: Duration = Duration::from_secs(1);
 /// Shortest time between two publications of the status, so that a fleet that comes back at once makes a few messages
 /// and not hundreds.
 pub const STATUS_SETTLE: Duration = Duration::from_millis(20);
+/// How often a route that could not be opened is tried again: a package may have been installed in the meantime.
+pub const RETRY_CLOSED: Duration = Duration::from_secs(10);
 /// Different warnings about routes that one client gives; more would only repeat what these say.
 pub const ROUTE_WARNINGS_MAX: usize = 200;

@@ -186,11 +186,21 @@ mod shipped_files {
         }
         assert!(robot.find(Section::Offer, &Thing::topic("/camera/front/raw", "sensor_msgs/msg/Image")).is_none());
         assert!(robot.find(Section::Accept, &Thing::topic("/cmd_vel", "geometry_msgs/msg/Twist")).is_none());
+        let served = |name| Thing::service(name, "std_srvs/srv/SetBool");
+        assert!(robot.find(Section::Offer, &served("/set_mode")).is_none(), "nobody is authenticated yet");
+        for topic in ["/tf_static", "/robot_description"] {
+            let rule = robot.find(Section::Offer, &Thing::topic(topic, "x/msg/X")).unwrap();
+            assert_eq!(rule.qos.depth, Some(1), "{topic}");
+        }
         let operator = rules_file::built_in(ClientKind::Operator).unwrap();
+        assert!(operator.find(Section::Want, &served("/r1/set_mode")).is_some());
+        let part = Thing::service("/r1/dock/_action/send_goal", "p/action/Dock_SendGoal");
+        assert!(operator.find(Section::Want, &part).is_some());
         assert!(operator.find(Section::Want, &Thing::topic("/r1/odom", "nav_msgs/msg/Odometry")).is_some());
         let observer = rules_file::built_in(ClientKind::Observer).unwrap();
         assert!(observer.offer.is_empty());
-        assert_eq!(observer.want, operator.want);
+        assert!(observer.find(Section::Want, &Thing::topic("/r1/odom", "nav_msgs/msg/Odometry")).is_some());
+        assert!(observer.find(Section::Want, &served("/r1/set_mode")).is_none(), "who only looks calls nothing");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     session::{ClockReading, End},
     status::ClientStatus,
     time::{Now, Wall},
-    wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Welcome},
+    wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Problems, Welcome},
 };
 
 mod services;
@@ -139,6 +139,8 @@ struct Line {
     announced_services: BTreeSet<FeedId>,
     messages_in: u64,
     messages_out: u64,
+    /// What it says is in the way of its routes.
+    problems: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,6 +242,7 @@ impl Hub {
             announced_services: BTreeSet::new(),
             messages_in: 0,
             messages_out: 0,
+            problems: Vec::new(),
         };
         self.lines.insert(from, line);
         self.commands.push_back(Command::Record { from, login: record });
@@ -340,6 +343,7 @@ impl Hub {
                 let words = self.calls.abandon(from, &calls);
                 self.pass_on(words);
             }
+            Frame::Problems(Problems { problems }) => self.handle_problems(from, problems, now),
             Frame::Data(data) => {
                 // Only a driver that does not use `route` comes here; it gets the same.
                 self.route_by_command(from, data, now);
@@ -536,6 +540,19 @@ impl Hub {
                 return self.violation(from, &format!("channel {channel} was offered twice"));
             };
             self.announce_opened(feed);
+        }
+    }
+
+    /// Each new problem is an event, and all that hold are in the status.
+    fn handle_problems(&mut self, from: ConnectionId, problems: Vec<String>, now: Now) {
+        let Some(line) = self.lines.get_mut(&from) else { return };
+        let before = std::mem::replace(&mut line.problems, problems.clone());
+        self.changed |= before != problems;
+        let (client, address) = (line.client.clone(), line.address);
+        for problem in problems.into_iter().filter(|problem| !before.contains(problem)) {
+            if self.floodgate.passes(now.mono) {
+                self.event(now, EventKind::Problem, Some(client.clone()), Some(address), problem);
+            }
         }
     }
 

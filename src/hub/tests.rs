@@ -1,5 +1,7 @@
 //! The hub, from inputs to commands.
 
+mod problems;
+
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};

@@ -385,7 +385,7 @@ impl Exchange {
         let client = event.client.as_ref().map_or("-", |client| client.as_str());
         let address = event.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
         match event.kind {
-            EventKind::Refused => {
+            EventKind::Refused | EventKind::Problem => {
                 tracing::warn!(client, address, "{}: {}", event.kind.as_str(), event.detail);
             }
             kind => tracing::info!(client, address, "{}: {}", kind.as_str(), event.detail),

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::{
-    LocalGraph, Outgoing, RouteCommand, Rule, Rules, Section,
+    LocalGraph, Outgoing, RouteCommand, RouteStatus, Rule, Rules, Section,
     feeds::Feeds,
     offers::{Offers, World},
     output::Output,
     proxies::Proxies,
+    report::{Finding, problem_list},
     rules::TooManyRules,
     services::Services,
 };
@@ -18,7 +19,7 @@ use crate::{
     ids::{CallId, CallerId, ClientId, FeedId, ReaderId, RequestId, RuleId, ServerId, WriterId},
     model::ClientKind,
     time::Mono,
-    wire::{CallFailure, Demand, Feed, Frame, Interests, Request, Response, ServiceFeed},
+    wire::{CallFailure, Demand, Feed, Frame, Interests, Problems, Request, Response, ServiceFeed},
 };
 
 /// The routes of one client.
@@ -45,6 +46,10 @@ pub struct Routes {
     services: Services,
     proxies: Proxies,
     output: Output,
+    /// What is in the way, as it was told last.
+    problems: Vec<String>,
+    /// Whether something has happened since.
+    unsettled: bool,
 }
 
 /// What became of service calls, since the program started.
@@ -71,12 +76,39 @@ impl Routes {
             services: Services::default(),
             proxies: Proxies::default(),
             output: Output::default(),
+            problems: Vec::new(),
+            unsettled: false,
         }
     }
 
     /// The next thing to do.
     pub fn poll_command(&mut self) -> Option<RouteCommand> {
-        self.output.poll()
+        loop {
+            if let Some(command) = self.output.poll() {
+                return Some(command);
+            }
+            if !std::mem::take(&mut self.unsettled) {
+                return None;
+            }
+            // What could not be done has been said by now.
+            self.settle();
+        }
+    }
+
+    /// Every way between the local graph and the exchange, ordered by its name on the exchange: what is offered, what the
+    /// exchange announced, and what is in the way of those that are closed.
+    pub fn report(&self) -> Vec<RouteStatus> {
+        let mut routes: Vec<RouteStatus> = self.findings().into_iter().map(|finding| finding.status).collect();
+        routes.sort_by(|a, b| {
+            let key = |route: &RouteStatus| (route.kind, route.direction, route.peer.clone());
+            a.exchange_name.cmp(&b.exchange_name).then_with(|| key(a).cmp(&key(b)))
+        });
+        routes
+    }
+
+    /// What is in the way of the routes, in words: at most [`crate::defaults::PROBLEMS_MAX`] lines.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
     }
 
     /// The rules in force.
@@ -120,6 +152,10 @@ impl Routes {
     pub fn handle_connected(&mut self) {
         self.connected = true;
         self.proxies.handle_connected();
+        self.output.forget_warnings();
+        if !self.problems.is_empty() {
+            self.output.send(Frame::Problems(Problems { problems: self.problems.clone() }));
+        }
         self.send_interests();
         self.output.send_list(&self.offers.all(), Frame::Offers);
         self.output.send_list(&self.services.all(), Frame::ServiceOffers);
@@ -133,6 +169,7 @@ impl Routes {
         self.feeds.handle_disconnected(&mut self.output);
         self.services.handle_disconnected(&mut self.output);
         self.proxies.handle_disconnected(&mut self.output);
+        self.unsettled = true;
     }
 
     /// The exchange has topics of others for us.
@@ -148,6 +185,7 @@ impl Routes {
         for feed in feeds {
             self.proxies.open(feed, &self.rules, &mut self.output);
         }
+        self.unsettled = true;
     }
 
     /// Topics and services of others are gone.
@@ -157,6 +195,7 @@ impl Routes {
             self.proxies.close(feed, &mut self.output);
         }
         self.fill_gaps();
+        self.unsettled = true;
     }
 
     /// Somebody in the local graph calls one of our servers.
@@ -191,14 +230,16 @@ impl Routes {
         self.services.handle_abandon(calls, &mut self.output);
     }
 
-    /// A service of others cannot be served here. It is tried again when it is announced again.
+    /// A service of others cannot be served here. It is tried again when it is announced again, and after a while.
     pub fn handle_server_failed(&mut self, server: ServerId, reason: &str) {
         self.proxies.handle_server_failed(server, reason, &mut self.output);
+        self.unsettled = true;
     }
 
     /// A local service cannot be called for others. It is tried again with the next call.
     pub fn handle_caller_failed(&mut self, caller: CallerId, reason: &str) {
         self.services.handle_caller_failed(caller, reason, &mut self.output);
+        self.unsettled = true;
     }
 
     /// One call of a local service could not be made.
@@ -229,17 +270,28 @@ impl Routes {
         for demand in demands {
             self.offers.handle_demand(demand, &mut self.output);
         }
+        self.unsettled = true;
     }
 
-    /// A local topic cannot be read. It is tried again when the demand or the topic changes.
+    /// A local topic cannot be read. It is tried again when the demand or the topic changes, and after a while.
     pub fn handle_reader_failed(&mut self, reader: ReaderId, reason: &str) {
         self.offers.handle_reader_failed(reader, reason, &mut self.output);
+        self.unsettled = true;
     }
 
-    /// A local topic cannot be published. It is tried again when the feed opens again.
+    /// A local topic cannot be published. It is tried again when the feed opens again, and after a while.
     pub fn handle_writer_failed(&mut self, writer: WriterId, reason: &str) {
-        self.feeds.handle_writer_failed(writer, reason, &mut self.output);
+        self.feeds.handle_writer_failed(writer, reason);
         self.work_out();
+    }
+
+    /// Time has passed: what could not be opened [`crate::defaults::RETRY_CLOSED`] ago is tried again. To be called about
+    /// once a second.
+    pub fn handle_retry(&mut self, now: Mono) {
+        let readers = self.offers.handle_retry(now, &mut self.output);
+        let writers = self.feeds.handle_retry(now, &mut self.output);
+        let servers = self.proxies.handle_retry(now, &self.rules, &mut self.output);
+        self.unsettled |= readers || writers || servers;
     }
 
     /// A sample of `reader` could not be sent.
@@ -279,7 +331,7 @@ impl Routes {
     }
 
     fn fill_gaps(&mut self) {
-        self.proxies.fill_gaps(&self.rules, &mut self.output);
+        self.unsettled |= self.proxies.fill_gaps(&self.rules, &mut self.output);
     }
 
     fn send_interests(&mut self) {
@@ -295,8 +347,38 @@ impl Routes {
         self.output.send(Frame::Interests(interests));
     }
 
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.offers.findings(&self.me, self.connected);
+        findings.extend(self.feeds.findings(&self.me));
+        findings.extend(self.services.findings(&self.me, self.connected));
+        findings.extend(self.proxies.findings());
+        findings
+    }
+
+    /// Takes what was mended, and tells what is in the way if that has changed.
+    fn settle(&mut self) {
+        self.offers.settle();
+        self.proxies.settle_failures();
+        if self.feeds.settle() {
+            self.work_out();
+        }
+        let findings = self.findings();
+        let problems = problem_list(findings.iter().flat_map(|finding| &finding.problems).map(String::as_str));
+        if problems == self.problems {
+            return;
+        }
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            self.output.push(RouteCommand::Warn(problem.clone()));
+        }
+        self.problems = problems;
+        if self.connected {
+            self.output.send(Frame::Problems(Problems { problems: self.problems.clone() }));
+        }
+    }
+
     /// Brings offers and subscriptions in line with the graph, the rules and the client table.
     fn work_out(&mut self) {
+        self.unsettled = true;
         if !self.only_looks {
             let world = World { me: &self.me, rules: &self.rules, graph: &self.graph, clients: &self.clients };
             self.offers.work_out(&world, self.connected, &mut self.output);

@@ -1,6 +1,7 @@
 //! The local graph and the rules in, readers, writers, offers and subscriptions out.
 
 mod engine;
+mod failure;
 mod feeds;
 pub mod graph;
 pub mod names;
@@ -10,6 +11,8 @@ pub mod pattern;
 mod proxies;
 pub mod qos;
 pub mod rename;
+mod report;
+mod rule_text;
 pub mod rules;
 mod services;
 #[cfg(test)]
@@ -22,4 +25,5 @@ pub use offers::Outgoing;
 pub use output::RouteCommand;
 pub use pattern::{InvalidPattern, Pattern};
 pub use rename::Rename;
+pub use report::{Direction, RouteKind, RouteState, RouteStatus};
 pub use rules::{QosOverride, Rule, Rules, Section, Subject, Thing};

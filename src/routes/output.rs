@@ -51,7 +51,7 @@ pub enum RouteCommand {
 pub(super) struct Output {
     commands: VecDeque<RouteCommand>,
     next_id: u32,
-    /// Warnings that hold, so that each is given once.
+    /// Warnings about single messages, so that each is given once in a connection.
     warned: BTreeSet<String>,
 }
 
@@ -82,6 +82,11 @@ impl Output {
         number
     }
 
+    pub(super) fn forget_warnings(&mut self) {
+        self.warned.clear();
+    }
+
+    /// Tells of something that happened to a single message. What holds for a route is a problem of its report.
     pub(super) fn warn(&mut self, warning: String) {
         if self.warned.len() < defaults::ROUTE_WARNINGS_MAX && self.warned.insert(warning.clone()) {
             self.push(RouteCommand::Warn(warning));

@@ -55,6 +55,11 @@ impl Rename {
         }
     }
 
+    /// What stands after `as` in the rule.
+    pub fn target(&self) -> String {
+        if self.tree { format!("{}**", self.to) } else { self.to.clone() }
+    }
+
     /// The new name of `name`; the parts of an action follow their action. Other names stay as they are.
     pub fn apply(&self, name: &str) -> String {
         if self.tree {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 pub use super::pattern::{InvalidPattern, Pattern};
-use super::{names, rename::Rename};
+use super::{names, rename::Rename, rule_text};
 use crate::{
     defaults,
     ids::RuleId,
@@ -123,10 +123,10 @@ impl QosOverride {
 impl Rule {
     /// A rule that lets the things of that name pass as they are.
     pub fn new(subject: Subject, name: Pattern) -> Rule {
-        Rule {
+        let rule = Rule {
             id: RuleId(0),
             subject,
-            text: format!("{{{}: {name}}}", subject.as_str()),
+            text: String::new(),
             name,
             never: false,
             type_name: None,
@@ -140,7 +140,13 @@ impl Rule {
             exclusive: None,
             prefix_frames: None,
             timeout: None,
-        }
+        };
+        rule.with_text()
+    }
+
+    /// The same with the text that says what it is now.
+    pub fn with_text(self) -> Rule {
+        Rule { text: rule_text::of(&self), ..self }
     }
 
     /// What `name` is called on the other side.

@@ -61,6 +61,7 @@ impl Hub {
             status.reason.clear();
             status.round_trip = line.clock.map(|clock| clock.round_trip);
             status.clock_offset = line.clock.map(|clock| clock.offset);
+            status.problems.clone_from(&line.problems);
             status.traffic = Traffic {
                 messages_in: line.messages_in,
                 messages_out: line.messages_out,
