@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, future::Future, time::Duration};
 use anyhow::Context as _;
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
@@ -23,7 +23,7 @@ use crate::{
     defaults,
     ids::{ClientId, ConnectionId, FeedId, PublisherId},
     model::ClientKind,
-    net::{Dial, Dialler, Event, Handle, What, now},
+    net::{Dial, Dialler, Event, Handle, What, instant, now},
     ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, RouteQuery, Sample},
     routes::{Outgoing, Passed, RouteCommand, RouteList, RouteReply, RouteRequest, Routes, RuleStatus, Section},
     session::{ClockReading, Timing},
@@ -32,6 +32,8 @@ use crate::{
     traffic,
     wire::{Cause, ClientsUpdate, Data, Farewell, Frame, Login},
 };
+
+mod calls;
 
 /// Name of a robot's node, unless it is remapped.
 pub const ROBOT_NODE_NAME: &str = "switchboard_robot";
@@ -110,6 +112,7 @@ async fn run_until(
 
     let outcome = loop {
         client.carry_out();
+        let call_due = client.routes.poll_timeout().map(instant);
         tokio::select! {
             () = &mut stop => break Ok(()),
             Some(event) = line_events.recv() => client.handle_line(event),
@@ -125,6 +128,9 @@ async fn run_until(
             Some((request, reply)) = requests.recv() => {
                 // Whoever asked may have gone.
                 let _ = reply.send(client.answer(request));
+            }
+            () = sleep_until(call_due.unwrap_or_else(Instant::now)), if call_due.is_some() => {
+                client.routes.handle_timeout(now().mono);
             }
             _ = tick.tick() => client.handle_tick(),
         }
@@ -191,6 +197,7 @@ impl Client {
                     self.endpoints.destroy_writer(writer, &self.bridge, now().mono);
                 }
                 RouteCommand::Warn(warning) => tracing::warn!("{warning}"),
+                other => self.carry_out_call(other),
             }
         }
     }
@@ -232,6 +239,11 @@ impl Client {
         match frame {
             Frame::Clients(update) => self.handle_clients(update),
             Frame::FeedsOpen(feeds) => self.routes.handle_feeds_open(feeds),
+            Frame::ServicesOpen(feeds) => self.routes.handle_services_open(feeds),
+            Frame::Request(request) => self.routes.handle_request(request, now().mono),
+            Frame::Response(response) => self.routes.handle_response(response, now().mono),
+            Frame::CallFailed(failure) => self.routes.handle_failure(&failure, now().mono),
+            Frame::Abandon(calls) => self.routes.handle_abandon(&calls),
             Frame::FeedsClosed(feeds) => self.routes.handle_feeds_closed(&feeds),
             Frame::Demands(demands) => self.routes.handle_demands(&demands),
             other => tracing::warn!("a {:?} frame of the server was ignored", other.kind()),
@@ -252,8 +264,12 @@ impl Client {
             BridgeEvent::Graph(graph) => self.routes.handle_graph(graph),
             BridgeEvent::Sample(sample) => self.send_message(sample),
             BridgeEvent::ReaderFailed { reader, reason } => self.routes.handle_reader_failed(reader, &reason),
-            // The routes make neither servers nor callers yet.
-            BridgeEvent::Request { .. } | BridgeEvent::Response { .. } => {}
+            BridgeEvent::Request { server, request, payload } => {
+                self.routes.handle_local_request(server, request, payload, now().mono);
+            }
+            BridgeEvent::Response { call, payload, .. } => {
+                self.routes.handle_local_response(call, payload, now().mono);
+            }
             BridgeEvent::Failed { reason } => return Err(reason),
         }
         Ok(())
@@ -450,7 +466,7 @@ fn dial(config: &ClientConfig) -> Dial {
             host_name: config.host_name.clone(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             ros_distro: ros::distro().to_owned(),
-            capabilities: vec!["topics".to_owned()],
+            capabilities: vec!["topics".to_owned(), "services".to_owned()],
         },
         timing: Timing {
             login_timeout: defaults::LOGIN_TIMEOUT,

@@ -46,6 +46,7 @@ mod types;
 mod wait_set;
 mod writer;
 
+pub use crate::ids::RequestId;
 pub use admin_client::{AdminClient, AskError};
 pub use bridge::{Bridge, BridgeEvent, BridgeOptions, ReaderCounters, Sample};
 pub use calls::CallCounters;

@@ -192,6 +192,7 @@ impl Routes {
         for feed in feeds {
             self.proxies.open(feed, &self.rules, &mut self.output);
         }
+        self.unsettled = true;
     }
 
     /// Topics and services of others are gone.
@@ -200,8 +201,8 @@ impl Routes {
             self.feeds.close(feed, &mut self.output);
             self.proxies.close(feed, &mut self.output);
         }
-        self.unsettled = true;
         self.fill_gaps();
+        self.unsettled = true;
     }
 
     /// Somebody in the local graph calls one of our servers.
@@ -236,14 +237,16 @@ impl Routes {
         self.services.handle_abandon(calls, &mut self.output);
     }
 
-    /// A service of others cannot be served here. It is tried again when it is announced again.
+    /// A service of others cannot be served here. It is tried again when it is announced again, and after a while.
     pub fn handle_server_failed(&mut self, server: ServerId, reason: &str) {
         self.proxies.handle_server_failed(server, reason, &mut self.output);
+        self.unsettled = true;
     }
 
     /// A local service cannot be called for others. It is tried again with the next call.
     pub fn handle_caller_failed(&mut self, caller: CallerId, reason: &str) {
         self.services.handle_caller_failed(caller, reason, &mut self.output);
+        self.unsettled = true;
     }
 
     /// One call of a local service could not be made.
@@ -294,7 +297,8 @@ impl Routes {
     pub fn handle_retry(&mut self, now: Mono) {
         let readers = self.offers.handle_retry(now, &mut self.output);
         let writers = self.feeds.handle_retry(now, &mut self.output);
-        self.unsettled |= readers || writers;
+        let servers = self.proxies.handle_retry(now, &self.rules, &mut self.output);
+        self.unsettled |= readers || writers || servers;
     }
 
     /// A sample of `reader` could not be sent.
@@ -340,7 +344,7 @@ impl Routes {
     }
 
     fn fill_gaps(&mut self) {
-        self.proxies.fill_gaps(&self.rules, &mut self.output);
+        self.unsettled |= self.proxies.fill_gaps(&self.rules, &mut self.output);
     }
 
     fn send_interests(&mut self) {
@@ -359,12 +363,15 @@ impl Routes {
     fn findings(&self) -> Vec<Finding> {
         let mut findings = self.offers.findings(&self.me, self.connected);
         findings.extend(self.feeds.findings(&self.me));
+        findings.extend(self.services.findings(&self.me, self.connected));
+        findings.extend(self.proxies.findings());
         findings
     }
 
     /// Takes what was mended, and tells what is in the way if that has changed.
     fn settle(&mut self) {
         self.offers.settle();
+        self.proxies.settle_failures();
         if self.feeds.settle() {
             self.work_out();
         }

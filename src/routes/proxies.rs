@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 
 use super::{
-    RouteCommand, Rule, Rules, Section, Thing, names,
+    RouteCommand, Rule, Rules, Section, Thing,
+    failure::Failure,
+    names,
     output::Output,
+    report::{Direction, Finding},
     waiting::{Asker, Waiting},
 };
 use crate::{
@@ -46,6 +49,8 @@ struct Proxy {
     announced: ServiceInfo,
     /// `None` while no rule lets it in. It is remembered all the same, for the rules may change.
     route: Option<Route>,
+    /// The name that a rule would give it, if that is none.
+    misnamed: Option<String>,
 }
 
 /// A service that a rule lets in.
@@ -54,8 +59,13 @@ struct Route {
     rule: Rule,
     /// The service as it is called in our own graph.
     local: ServiceInfo,
-    /// `None` if it cannot be made, or if another service of the same name is here already.
     server: Option<ServerId>,
+    /// Why it cannot be made.
+    failure: Option<Failure>,
+    /// Whose service of the same name is served already.
+    rival: Option<Key>,
+    /// Requests so far.
+    calls: u64,
 }
 
 impl Proxies {
@@ -86,7 +96,8 @@ impl Proxies {
             proxy.announced = service;
             self.end_route(&key, "another version of the service has taken its place", output);
         } else {
-            self.proxies.insert(key.clone(), Proxy { feed: Some(feed), announced: service, route: None });
+            self.proxies
+                .insert(key.clone(), Proxy { feed: Some(feed), announced: service, route: None, misnamed: None });
         }
         self.settle(&key, rules, output);
     }
@@ -133,7 +144,7 @@ impl Proxies {
         let Some(key) = self.by_server.remove(&server) else { return };
         if let Some(route) = self.proxies.get_mut(&key).and_then(|proxy| proxy.route.as_mut()) {
             route.server = None;
-            output.warn(format!("{} cannot be served here: {reason}", route.local.name));
+            route.failure = Some(Failure::new(reason));
         }
         self.waiting.fail_all_of(&key, reason, output);
     }
@@ -147,12 +158,14 @@ impl Proxies {
         now: Mono,
         output: &mut Output,
     ) {
-        let Some((key, proxy)) = self.by_server.get(&server).and_then(|key| Some((key, self.proxies.get(key)?))) else {
+        let Some((key, proxy)) = self.by_server.get(&server).and_then(|key| Some((key, self.proxies.get_mut(key)?)))
+        else {
             // It came when its server was being destroyed, which answers what is left.
             let reason = "the service is not announced any more".to_owned();
             return output.push(RouteCommand::RespondFailure(server, request, reason));
         };
-        let Some(route) = &proxy.route else { return };
+        let Some(route) = &mut proxy.route else { return };
+        route.calls += 1;
         let has_limit = !names::is_get_result(&proxy.announced.name);
         let limit = has_limit.then(|| route.rule.timeout.unwrap_or(defaults::CALL_TIMEOUT));
         let asker = Asker { key: key.clone(), local: route.local.name.clone(), server, request };
@@ -180,6 +193,32 @@ impl Proxies {
         }
     }
 
+    /// Tries again what failed some time ago. Returns whether there was such a thing.
+    pub(super) fn handle_retry(&mut self, now: Mono, rules: &Rules, output: &mut Output) -> bool {
+        let due = |route: &mut Route| route.failure.as_mut().is_some_and(|failure| failure.is_due(now));
+        let failed = self
+            .proxies
+            .iter_mut()
+            .filter_map(|(key, proxy)| proxy.route.as_mut().is_some_and(due).then(|| key.clone()));
+        let failed: Vec<Key> = failed.collect();
+        for key in &failed {
+            self.settle(key, rules, output);
+        }
+        !failed.is_empty()
+    }
+
+    /// Everything that was to be done is done: what was tried again and did not fail is in order.
+    pub(super) fn settle_failures(&mut self) {
+        for route in self.proxies.values_mut().filter_map(|proxy| proxy.route.as_mut()) {
+            route.failure.take_if(|failure| failure.is_over());
+        }
+    }
+
+    /// Every service that the exchange announced.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        self.proxies.iter().map(|(key, proxy)| proxy.finding(key)).collect()
+    }
+
     /// Makes what is missing of a proxy, and asks again what waited for it.
     fn settle(&mut self, key: &Key, rules: &Rules, output: &mut Output) {
         self.let_in(key, rules, output);
@@ -196,22 +235,17 @@ impl Proxies {
         let Some((rule, public_name)) = rule_for(key, rules) else { return };
         let name = rule.renamed(&public_name);
         if !is_topic_name(&name) {
-            return output.warn(format!("{name} is not a valid service name here: is it too long?"));
+            if let Some(proxy) = self.proxies.get_mut(key) {
+                proxy.misnamed = Some(name);
+            }
+            return;
         }
         let mut others = self.proxies.iter().filter(|(other, _)| *other != key);
         let rival = others.find(|(_, other)| {
             other.route.as_ref().is_some_and(|route| route.server.is_some() && route.local.name == name)
         });
-        let server = match rival {
-            Some((rival, _)) => {
-                output.warn(format!(
-                    "{name} of type {} from {} is not served here: {} from {} is; rename one of them with \"as\"",
-                    key.type_name, key.origin, rival.type_name, rival.origin
-                ));
-                None
-            }
-            None => Some(ServerId(u64::from(output.number()))),
-        };
+        let rival = rival.map(|(rival, _)| rival.clone());
+        let server = rival.is_none().then(|| ServerId(u64::from(output.number())));
         let local = ServiceInfo { name, ..proxy.announced.clone() };
         let rule = rule.clone();
         if let Some(server) = server {
@@ -219,22 +253,28 @@ impl Proxies {
             output.push(RouteCommand::CreateServer(server, local.clone()));
         }
         if let Some(proxy) = self.proxies.get_mut(key) {
-            proxy.route = Some(Route { rule, local, server });
+            let before = proxy.route.take();
+            let calls = before.as_ref().map_or(0, |route| route.calls);
+            let mut failure = before.and_then(|route| route.failure);
+            failure.iter_mut().for_each(Failure::try_again);
+            proxy.misnamed = None;
+            proxy.route = Some(Route { rule, local, server, failure, rival, calls });
         }
     }
 
     /// Whoever was kept out by a name that has become free gets it. To be called after everything else.
-    pub(super) fn fill_gaps(&mut self, rules: &Rules, output: &mut Output) {
+    /// Returns whether there was such a name.
+    pub(super) fn fill_gaps(&mut self, rules: &Rules, output: &mut Output) -> bool {
         if !std::mem::take(&mut self.freed) {
-            return;
+            return false;
         }
-        let is_kept_out =
-            |proxy: &Proxy| proxy.feed.is_some() && proxy.route.as_ref().is_some_and(|route| route.server.is_none());
+        let is_kept_out = |proxy: &Proxy| proxy.route.as_ref().is_some_and(|route| route.rival.is_some());
         let keys: Vec<Key> =
             self.proxies.iter().filter(|(_, proxy)| is_kept_out(proxy)).map(|(key, _)| key.clone()).collect();
         for key in keys {
             self.let_in(&key, rules, output);
         }
+        true
     }
 
     fn forget_feed(&mut self, key: &Key, feed: FeedId, output: &mut Output) {
@@ -262,6 +302,39 @@ impl Proxies {
             self.end_route(key, "", output);
             self.proxies.remove(key);
         }
+    }
+}
+
+impl Proxy {
+    fn finding(&self, key: &Key) -> Finding {
+        let exchange_name = format!("/{}{}", key.origin, key.name);
+        let local_name = self.route.as_ref().map_or(&exchange_name, |route| &route.local.name).clone();
+        let mut finding = Finding::service(Direction::In, &local_name, exchange_name, &key.type_name);
+        finding.status.type_hash.clone_from(&self.announced.type_hash);
+        finding.status.peer = Some(key.origin.clone());
+        match (&self.route, &self.misnamed) {
+            (Some(route), _) => {
+                finding.status.rule.clone_from(&route.rule.text);
+                finding.status.messages = route.calls;
+                if let Some(rival) = &route.rival {
+                    finding.close_with_problem(&format!(
+                        "that of {} is not served here, for that of {} has the name; rename one of them with \"as\"",
+                        key.origin, rival.origin
+                    ));
+                }
+                if let Some(failure) = &route.failure {
+                    finding.close_with_problem(&format!("it cannot be served here: {}", failure.reason()));
+                }
+                if self.feed.is_none() {
+                    finding.close("it is not announced any more; results that were asked for wait for it");
+                }
+            }
+            (None, Some(name)) => {
+                finding.close_with_problem(&format!("it would be {name} here, which is no valid name: is it too long?"))
+            }
+            (None, None) => finding.close("no rule in \"want\" lets it in"),
+        }
+        finding
     }
 }
 

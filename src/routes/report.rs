@@ -80,11 +80,27 @@ pub(super) struct Finding {
 impl Finding {
     /// A topic without anything in the way yet, that nobody wants.
     pub(super) fn topic(direction: Direction, local_name: &str, exchange_name: String, type_name: &str) -> Finding {
+        Finding::new(RouteKind::Topic, RouteState::Idle, direction, local_name, exchange_name, type_name)
+    }
+
+    /// A service without anything in the way yet.
+    pub(super) fn service(direction: Direction, local_name: &str, exchange_name: String, type_name: &str) -> Finding {
+        Finding::new(RouteKind::Service, RouteState::Open, direction, local_name, exchange_name, type_name)
+    }
+
+    fn new(
+        kind: RouteKind,
+        state: RouteState,
+        direction: Direction,
+        local_name: &str,
+        exchange_name: String,
+        type_name: &str,
+    ) -> Finding {
         Finding {
             status: RouteStatus {
-                kind: RouteKind::Topic,
+                kind,
                 direction,
-                state: RouteState::Idle,
+                state,
                 reason: String::new(),
                 local_name: local_name.to_owned(),
                 exchange_name,

@@ -9,9 +9,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Gid, LocalService, RouteCommand, Rules, Section, Thing,
+    Endpoint, Gid, LocalService, RouteCommand, Rule, Section, Thing,
     offers::{World, owner_of},
     output::Output,
+    report::{Direction, Finding, short_hash},
 };
 use crate::{
     defaults,
@@ -33,6 +34,8 @@ pub(super) struct Services {
     next_call: u64,
     late: u64,
     now: Mono,
+    /// What the rules let through and is not offered all the same.
+    closed: Vec<Finding>,
 }
 
 /// What makes two offers the same one: the name under which others know it, without our id, and the type.
@@ -48,7 +51,13 @@ struct Offered {
     /// As it is called in our own graph.
     local: ServiceInfo,
     servers: Arc<BTreeSet<Gid>>,
+    /// The rule under which it is offered, as it stands in a rules file.
+    rule: String,
     caller: Option<Caller>,
+    /// Why the last caller could not be made.
+    failure: Option<String>,
+    /// Requests so far.
+    calls: u64,
 }
 
 /// Our client of a local service: there from its first call until a while after its last one.
@@ -110,8 +119,10 @@ impl Services {
             return output.push(RouteCommand::SendCall(refuse(CallCause::Failed, reason)));
         }
         let key = key.clone();
+        offered.calls += 1;
         let caller = offered.caller.get_or_insert_with(|| {
             let id = CallerId(u64::from(output.number()));
+            offered.failure = None;
             output.push(RouteCommand::CreateCaller(id, offered.local.clone()));
             Caller { id, pending: 0, last_used: now }
         });
@@ -168,7 +179,7 @@ impl Services {
     pub(super) fn handle_caller_failed(&mut self, caller: CallerId, reason: &str, output: &mut Output) {
         let mut offered = self.offered.values_mut();
         let Some(offered) = offered.find(|it| it.caller.as_ref().is_some_and(|it| it.id == caller)) else { return };
-        output.warn(format!("{} cannot be called here: {reason}", offered.local.name));
+        offered.failure = Some(reason.to_owned());
         let of_it = |call: &Call| call.caller == caller;
         for call in self.calls_where(of_it) {
             self.fail(call, CallCause::Failed, reason, output);
@@ -213,8 +224,9 @@ impl Services {
 
     /// Brings the offers in line with the world, and ends the calls whose servers have gone.
     pub(super) fn work_out(&mut self, world: &World<'_>, connected: bool, output: &mut Output) {
-        let mut wanted = wanted_offers(world, output);
-        let gone = |key: &Key, offered: &Offered| wanted.get(key).is_none_or(|(local, _)| *local != offered.local);
+        let Outcome { mut wanted, closed } = wanted_offers(world);
+        self.closed = closed;
+        let gone = |key: &Key, offered: &Offered| wanted.get(key).is_none_or(|wanted| wanted.local != offered.local);
         let gone: Vec<Key> =
             self.offered.iter().filter(|(key, offered)| gone(key, offered)).map(|(key, _)| key.clone()).collect();
         let mut withdrawn = Vec::new();
@@ -231,25 +243,32 @@ impl Services {
             }
         }
         for (key, offered) in &mut self.offered {
-            if let Some((_, servers)) = wanted.remove(key)
-                && *offered.servers != servers
-            {
+            let Some(Wanted { servers, rule, .. }) = wanted.remove(key) else { continue };
+            offered.rule = rule;
+            if *offered.servers != servers {
                 offered.servers = Arc::new(servers);
             }
         }
         self.end_calls_without_server(world.me, output);
         let mut fresh = Vec::new();
-        for (key, (local, servers)) in wanted {
+        let mut is_told = false;
+        for (key, Wanted { local, rule, servers }) in wanted {
             if self.offered.len() >= defaults::SERVICES_MAX {
-                output.warn(format!(
-                    "{} and more services are not offered: {} is the most that the exchange takes; narrow the rules",
-                    local.name,
-                    defaults::SERVICES_MAX
-                ));
-                break;
+                let mut finding = key.finding(world.me, &local.name);
+                let most = defaults::SERVICES_MAX;
+                finding.close(format!("the exchange takes no more than {most} services of a client; narrow the rules"));
+                if !std::mem::replace(&mut is_told, true) {
+                    finding.problems.push(format!(
+                        "{} and more services are not offered: {most} is the most that the exchange takes; narrow the rules",
+                        local.name
+                    ));
+                }
+                self.closed.push(finding);
+                continue;
             }
             let channel = ChannelId(output.number());
-            let offered = Offered { channel, local, servers: Arc::new(servers), caller: None };
+            let servers = Arc::new(servers);
+            let offered = Offered { channel, local, servers, rule, caller: None, failure: None, calls: 0 };
             fresh.push(offered.offer(&key));
             self.by_channel.insert(channel, key.clone());
             self.offered.insert(key, offered);
@@ -258,6 +277,12 @@ impl Services {
             output.send_list(&withdrawn, Frame::Withdraw);
             output.send_list(&fresh, Frame::ServiceOffers);
         }
+    }
+
+    /// Every service that a rule offers.
+    pub(super) fn findings(&self, me: &ClientId, connected: bool) -> Vec<Finding> {
+        let offered = self.offered.iter().map(|(key, offered)| offered.finding(key, me, connected));
+        offered.chain(self.closed.iter().cloned()).collect()
     }
 
     /// A server that started again between two looks at the graph knows nothing of the calls to the one before.
@@ -307,9 +332,29 @@ impl Services {
 }
 
 impl Offered {
+    fn finding(&self, key: &Key, me: &ClientId, connected: bool) -> Finding {
+        let mut finding = key.finding(me, &self.local.name);
+        finding.status.type_hash.clone_from(&self.local.type_hash);
+        finding.status.rule.clone_from(&self.rule);
+        finding.status.messages = self.calls;
+        if !connected {
+            finding.close("the line to the exchange is down");
+        }
+        if let Some(reason) = &self.failure {
+            finding.close_with_problem(&format!("it cannot be called here: {reason}"));
+        }
+        finding
+    }
+
     fn offer(&self, key: &Key) -> ServiceOffer {
         let service = ServiceInfo { name: key.name.clone(), ..self.local.clone() };
         ServiceOffer { channel: self.channel, service }
+    }
+}
+
+impl Key {
+    fn finding(&self, me: &ClientId, local_name: &str) -> Finding {
+        Finding::service(Direction::Out, local_name, format!("/{me}{}", self.name), &self.type_name)
     }
 }
 
@@ -319,46 +364,78 @@ impl Caller {
     }
 }
 
-fn wanted_offers(world: &World<'_>, output: &mut Output) -> BTreeMap<Key, (ServiceInfo, BTreeSet<Gid>)> {
-    let mut wanted = BTreeMap::new();
-    for service in &world.graph.services {
-        for (name, local, servers) in offered_by_rule(world.rules, service) {
-            if let Some((owner, _)) = owner_of(world.clients, &service.name) {
-                output.warn(format!(
-                    "{} matches an offer rule but is not offered: names under /{owner} belong to the client {owner} of the exchange; rename the service or the client",
-                    service.name
-                ));
-                continue;
-            }
-            if !is_topic_name(&name) {
-                output.warn(format!(
-                    "{} is not offered as {name}, which is no valid service name: is it too long?",
-                    service.name
-                ));
-                continue;
-            }
-            let key = Key { name, type_name: local.type_name.clone() };
-            wanted.entry(key).or_insert((local, servers));
-        }
-    }
-    wanted
+/// What should be offered, and what is in the way of the rest.
+#[derive(Debug, Default)]
+struct Outcome {
+    wanted: BTreeMap<Key, Wanted>,
+    closed: Vec<Finding>,
 }
 
-/// What the rules let through of the servers of one service, by type: its name elsewhere, what it is here, and who serves.
-fn offered_by_rule(rules: &Rules, service: &LocalService) -> Vec<(String, ServiceInfo, BTreeSet<Gid>)> {
-    let mut offered: BTreeMap<&str, (String, ServiceInfo, BTreeSet<Gid>)> = BTreeMap::new();
+#[derive(Debug)]
+struct Wanted {
+    local: ServiceInfo,
+    rule: String,
+    servers: BTreeSet<Gid>,
+}
+
+fn wanted_offers(world: &World<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    for service in &world.graph.services {
+        for (rule, servers) in offered_by_rule(world, service) {
+            outcome.offer(world, service, rule, &servers);
+        }
+    }
+    outcome
+}
+
+/// What the rules let through of the servers of one service, by type, with the rule of the first that passes.
+fn offered_by_rule<'a>(world: &World<'a>, service: &'a LocalService) -> Vec<(&'a Rule, Vec<&'a Endpoint>)> {
+    let mut offered: BTreeMap<&str, (&Rule, Vec<&Endpoint>)> = BTreeMap::new();
     for server in service.servers.iter().filter(|server| !server.own) {
         let thing = Thing::service(&service.name, &server.type_name).of_node(&server.node);
-        let Some(rule) = rules.find(Section::Offer, &thing) else { continue };
-        let (_, _, servers) = offered.entry(&server.type_name).or_insert_with(|| {
-            let local = ServiceInfo {
-                name: service.name.clone(),
-                type_name: server.type_name.clone(),
-                type_hash: server.type_hash.clone(),
-            };
-            (rule.renamed(&service.name), local, BTreeSet::new())
-        });
-        servers.insert(server.gid);
+        if let Some(rule) = world.rules.find(Section::Offer, &thing) {
+            offered.entry(&server.type_name).or_insert_with(|| (rule, Vec::new())).1.push(server);
+        }
     }
     offered.into_values().collect()
+}
+
+impl Outcome {
+    /// Offers one service as all of `servers`, which are of one type, serve it.
+    fn offer(&mut self, world: &World<'_>, service: &LocalService, rule: &Rule, servers: &[&Endpoint]) {
+        let Some(first) = servers.first() else { return };
+        let key = Key { name: rule.renamed(&service.name), type_name: first.type_name.clone() };
+        let hashes: BTreeSet<&str> =
+            servers.iter().map(|server| server.type_hash.as_str()).filter(|hash| !hash.is_empty()).collect();
+        let problem = if let Some((owner, _)) = owner_of(world.clients, &service.name) {
+            Some(format!(
+                "a rule offers it, but names under /{owner} belong to the client {owner} of the exchange; rename the service or the client"
+            ))
+        } else if !is_topic_name(&key.name) {
+            Some(format!("it is not offered as {}, which is no valid name: is it too long?", key.name))
+        } else if let Some(other) = self.wanted.get(&key) {
+            Some(format!("{} is offered under the same name already", other.local.name))
+        } else if hashes.len() > 1 {
+            let hashes: Vec<String> = hashes.iter().map(|hash| short_hash(hash)).collect();
+            Some(format!(
+                "its servers do not agree what {} is: type hashes {}; build all of them from the same version of the package",
+                key.type_name,
+                hashes.join(", ")
+            ))
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            let mut finding = key.finding(world.me, &service.name);
+            finding.close_with_problem(&problem);
+            return self.closed.push(finding);
+        }
+        let local = ServiceInfo {
+            name: service.name.clone(),
+            type_name: first.type_name.clone(),
+            type_hash: hashes.first().map_or_else(String::new, |&hash| hash.to_owned()),
+        };
+        let servers = servers.iter().map(|server| server.gid).collect();
+        self.wanted.insert(key, Wanted { local, rule: rule.text.clone(), servers });
+    }
 }

@@ -73,7 +73,8 @@ fn cdr() -> Bytes {
 }
 
 fn drain(routes: &mut Routes) -> Vec<RouteCommand> {
-    std::iter::from_fn(|| routes.poll_command()).collect()
+    let is_report = |command: &RouteCommand| matches!(command, RouteCommand::Send(Frame::Problems(_)));
+    std::iter::from_fn(|| routes.poll_command()).filter(|command| !is_report(command)).collect()
 }
 
 fn connected_as(kind: ClientKind) -> Routes {
@@ -517,6 +518,59 @@ fn rules_that_change_end_what_they_do_not_let_in_and_begin_what_they_do() {
     routes.add_rule(section, rule, false).unwrap();
     let commands = drain(&mut routes);
     assert!(commands.iter().any(|it| matches!(it, RouteCommand::CreateServer(_, _))), "{commands:?}");
+}
+
+#[test]
+fn every_service_says_what_it_is_and_what_is_in_its_way() {
+    let mut routes = connected();
+    let server = open(&mut routes, feed(1, "/set_mode", SET_BOOL));
+    routes.handle_services_open(vec![feed(2, "/reset", "std_srvs/srv/Trigger")]);
+    ask(&mut routes, server, 40, at(1));
+    routes.handle_graph(graph(&[("/set_mode", SET_BOOL, false, 1), ("/r9/anything", SET_BOOL, false, 2)]));
+    let channel = offers(&drain(&mut routes))[0].channel;
+    let report = |routes: &Routes| {
+        let report = routes.report().into_iter().map(|it| {
+            assert_eq!(it.kind, RouteKind::Service);
+            (it.exchange_name, it.direction, it.state, it.messages, it.reason)
+        });
+        report.collect::<Vec<_>>()
+    };
+    let told = report(&routes);
+    let states: Vec<_> = told.iter().map(|it| (it.0.as_str(), it.1, it.2, it.3)).collect();
+    assert_eq!(
+        states,
+        [
+            ("/r1/r9/anything", Direction::Out, RouteState::Closed, 0),
+            ("/r1/set_mode", Direction::Out, RouteState::Open, 0),
+            ("/r2/reset", Direction::In, RouteState::Closed, 0),
+            ("/r2/set_mode", Direction::In, RouteState::Open, 1),
+        ]
+    );
+    assert!(told[0].4.contains("belong to the client r9") && told[2].4.contains("no rule"), "{told:?}");
+    let (caller, _) = pass_on(&mut routes, channel, 70, at(1));
+    routes.handle_caller_failed(caller, "std_srvs is not installed");
+    routes.handle_server_failed(server, "std_srvs is not installed");
+    drain(&mut routes);
+    let told = report(&routes);
+    assert_eq!((told[1].2, told[3].2), (RouteState::Closed, RouteState::Closed));
+    assert_eq!(routes.problems().len(), 3);
+    routes.handle_retry(at(10));
+    routes.handle_retry(at(10) + defaults::RETRY_CLOSED);
+    let commands = drain(&mut routes);
+    assert!(matches!(&commands[..], [RouteCommand::CreateServer(..)]), "tried again: {commands:?}");
+    assert_eq!(report(&routes)[3].2, RouteState::Open);
+}
+
+#[test]
+fn servers_that_do_not_agree_about_their_type_are_not_offered() {
+    let mut routes = connected();
+    let mut graph = graph(&[("/set_mode", SET_BOOL, false, 1)]);
+    let other = Endpoint { type_hash: "RIHS01_11".to_owned(), ..server(SET_BOOL, false, 2) };
+    graph.services[0].servers.push(other);
+    routes.handle_graph(graph);
+    let commands = drain(&mut routes);
+    let [RouteCommand::Warn(warning)] = &commands[..] else { panic!("{commands:?}") };
+    assert!(warning.contains("RIHS01_00, RIHS01_11"), "{warning}");
 }
 
 #[test]
