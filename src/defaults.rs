@@ -112,6 +112,8 @@ pub const CLIENTS_MAX: usize = 1_000;
 pub const PENDING_LOGINS_MAX: usize = 512;
 /// Channels that one client may offer.
 pub const CHANNELS_MAX: usize = 1_024;
+/// Services that one client may offer, those of actions counted one by one.
+pub const SERVICES_MAX: usize = 1_024;
 /// Patterns that one client may have as interests.
 pub const INTERESTS_MAX: usize = 256;
 /// Refusals written to the log and the registry per minute; more are only counted, so that a flood of strangers fills
@@ -128,8 +130,26 @@ pub const HISTORY_BYTES: usize = 256 * 1024 * 1024;
 /// How long the answer to a service call may take unless a rule says otherwise. Long enough for a slow service, short enough
 /// that a caller learns of a hanging one.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Service calls of one client that wait for their answers at a time, and as many requests of others that it has not
+/// answered yet. A fleet's worth of slow calls fits; more means that somebody calls in a loop. It is also how many requests
+/// or answers the middleware keeps for an endpoint, so that what may wait is not dropped.
+pub const CALLS_PENDING_MAX: usize = 1_024;
 /// Longest time limit that a rule may give a call: an operator waits no longer than a day.
 pub const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// How much longer than its limit the exchange keeps a call, for the ends to say themselves that the answer did not come in
+/// time: they know more of it, and their words take a moment on the line.
+pub const CALL_GRACE: Duration = Duration::from_secs(2);
+/// How long the request for the result of a goal waits for an action server that has gone, while its client is connected:
+/// the time in which a node is started again.
+pub const RESULT_PATIENCE: Duration = Duration::from_secs(60);
+/// How long it waits for a client that is not connected: a robot may be out of reach for as long as its batteries last.
+pub const RESULT_PATIENCE_OFFLINE: Duration = Duration::from_secs(4 * 3_600);
+/// How long after it was lost such a request is made again, if the service is still there.
+pub const RESULT_RETRY: Duration = Duration::from_secs(1);
+/// How long a caller of a local service is kept after its last answer: the next call finds it matched with the server.
+pub const CALLER_KEPT: Duration = Duration::from_secs(60);
+/// Failed calls that a client writes to its log per minute; more are only counted.
+pub const CALL_FAILURES_LOGGED_PER_MINUTE: u32 = 30;
 
 // ---- queues ----
 
@@ -173,10 +193,6 @@ pub const CLIENTS_KEPT: u64 = 10_000;
 pub const TAKES_PER_TURN: usize = 32;
 /// Failures of the middleware in a row after which a reader, or the bridge, is given up instead of asked for ever.
 pub const ROS_FAILURES_MAX: u32 = 100;
-/// Service calls of one client that wait for their answers at a time, and as many requests of others that it has not
-/// answered yet. A fleet's worth of slow calls fits; more means that somebody calls in a loop. It is also how many requests
-/// or answers the middleware keeps for an endpoint, so that what may wait is not dropped.
-pub const CALLS_PENDING_MAX: usize = 1_024;
 
 /// How long an administrator's request may take: an export of a full event log takes seconds.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);

@@ -142,6 +142,10 @@ number_id!(
     CallId(u64)
 );
 number_id!(
+    /// A request that one of our own servers got, in the bridge's own numbering. Never used again in the same process.
+    RequestId(u64)
+);
+number_id!(
     /// One of several publishers behind a channel, numbered by its origin, valid for its connection.
     PublisherId(u16)
 );

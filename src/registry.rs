@@ -70,6 +70,8 @@ pub enum EventKind {
     Refused,
     /// An administrator did something.
     Administration,
+    /// Something is in the way of a client's routes.
+    Problem,
 }
 
 impl EventKind {
@@ -82,6 +84,7 @@ impl EventKind {
             EventKind::Disconnected => "disconnected",
             EventKind::Refused => "refused",
             EventKind::Administration => "administration",
+            EventKind::Problem => "problem",
         }
     }
 }

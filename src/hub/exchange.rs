@@ -8,6 +8,7 @@ use std::{
 use metering::translate;
 
 use super::{
+    calls::{Calls, ServiceInterests, Word},
     feeds::{CompiledInterests, DemandChange, Feeds, Subscribed},
     floodgate::Floodgate,
 };
@@ -21,10 +22,11 @@ use crate::{
     status::ClientStatus,
     time::{Now, Wall},
     traffic::Ledger,
-    wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Welcome},
+    wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Problems, Welcome},
 };
 
 mod metering;
+mod services;
 mod snapshot;
 
 /// What the driver of the hub is to do.
@@ -107,6 +109,7 @@ pub struct Hub {
     clients: BTreeMap<ClientId, Client>,
     lines: BTreeMap<ConnectionId, Line>,
     feeds: Feeds,
+    calls: Calls,
     commands: VecDeque<Command>,
     refused: u64,
     floodgate: Floodgate,
@@ -137,10 +140,15 @@ struct Line {
     interests: CompiledInterests,
     /// Feeds that it was told of.
     announced: BTreeSet<FeedId>,
+    service_interests: ServiceInterests,
+    /// Services that it was told of.
+    announced_services: BTreeSet<FeedId>,
     messages_in: u64,
     messages_out: u64,
     /// Of those, what its outbox gave up because it had grown too old.
     messages_late: u64,
+    /// What it says is in the way of its routes.
+    problems: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,6 +176,7 @@ impl Hub {
             clients,
             lines: BTreeMap::new(),
             feeds: Feeds::default(),
+            calls: Calls::default(),
             commands: VecDeque::new(),
             refused: 0,
             floodgate: Floodgate::new(defaults::REFUSALS_LOGGED_PER_MINUTE),
@@ -238,9 +247,12 @@ impl Hub {
             clock: None,
             interests: CompiledInterests::default(),
             announced: BTreeSet::new(),
+            service_interests: ServiceInterests::default(),
+            announced_services: BTreeSet::new(),
             messages_in: 0,
             messages_out: 0,
             messages_late: 0,
+            problems: Vec::new(),
         };
         self.lines.insert(from, line);
         self.commands.push_back(Command::Record { from, login: record });
@@ -309,8 +321,10 @@ impl Hub {
             Frame::Interests(interests) => self.handle_interests(from, &interests),
             Frame::Offers(offers) => self.handle_offers(from, offers),
             Frame::Withdraw(channels) => {
+                let services = channels.iter().filter_map(|&channel| self.calls.close(from, channel)).collect();
                 let closed = channels.into_iter().filter_map(|channel| self.feeds.close(from, channel)).collect();
                 self.announce_closed(closed);
+                self.announce_services_closed(services);
             }
             Frame::Subscribe(subscriptions) => {
                 for subscription in subscriptions {
@@ -326,6 +340,21 @@ impl Hub {
                     self.tell_demand(change);
                 }
             }
+            Frame::ServiceOffers(offers) => self.handle_service_offers(from, offers),
+            Frame::Request(request) => self.handle_request(from, request, now),
+            Frame::Response(response) => {
+                let word = self.calls.response(from, response);
+                self.pass_on(word);
+            }
+            Frame::CallFailed(failure) => {
+                let word = self.calls.failure(from, failure);
+                self.pass_on(word);
+            }
+            Frame::Abandon(calls) => {
+                let words = self.calls.abandon(from, &calls);
+                self.pass_on(words);
+            }
+            Frame::Problems(Problems { problems }) => self.handle_problems(from, problems, now),
             Frame::Data(data) => {
                 // Only a driver that does not use `route` comes here; it gets the same.
                 self.route_by_command(from, data, now);
@@ -472,6 +501,10 @@ impl Hub {
     fn forget(&mut self, from: ConnectionId, id: &ClientId, reason: &str, now: Now) {
         let closed = self.feeds.close_all(from);
         self.announce_closed(closed);
+        let closed = self.calls.close_all(from);
+        self.announce_services_closed(closed);
+        let words = self.calls.gone(from);
+        self.pass_on(words);
         for change in self.feeds.unsubscribe_all(from) {
             self.tell_demand(Some(change));
         }
@@ -491,6 +524,9 @@ impl Hub {
             Ok(compiled) => compiled,
             Err(error) => return self.violation(from, &error.to_string()),
         };
+        if let Err(error) = self.handle_service_interests(from, &interests.services) {
+            return self.violation(from, &error.to_string());
+        }
         let Some(line) = self.lines.get_mut(&from) else { return };
         let matching = self.feeds.matching(&line.client, &compiled);
         let now_matching: BTreeSet<FeedId> = matching.iter().map(|feed| feed.feed).collect();
@@ -522,10 +558,25 @@ impl Hub {
                 return self.violation(from, "a command channel to oneself");
             }
             let channel = offer.channel;
-            let Some(feed) = self.feeds.open(from, &client, offer) else {
+            let is_used = self.calls.has_channel(from, channel);
+            let Some(feed) = Some(offer).filter(|_| !is_used).and_then(|offer| self.feeds.open(from, &client, offer))
+            else {
                 return self.violation(from, &format!("channel {channel} was offered twice"));
             };
             self.announce_opened(feed);
+        }
+    }
+
+    /// Each new problem is an event, and all that hold are in the status.
+    fn handle_problems(&mut self, from: ConnectionId, problems: Vec<String>, now: Now) {
+        let Some(line) = self.lines.get_mut(&from) else { return };
+        let before = std::mem::replace(&mut line.problems, problems.clone());
+        self.changed |= before != problems;
+        let (client, address) = (line.client.clone(), line.address);
+        for problem in problems.into_iter().filter(|problem| !before.contains(problem)) {
+            if self.floodgate.passes(now.mono) {
+                self.event(now, EventKind::Problem, Some(client.clone()), Some(address), problem);
+            }
         }
     }
 

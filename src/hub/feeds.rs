@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::history::{Budget, History};
+use super::{
+    calls::SERVICE_BIT,
+    history::{Budget, History},
+};
 use crate::{
     ids::{ChannelId, ClientId, ConnectionId, FeedId},
     model::Durability,
@@ -86,6 +89,11 @@ impl Feeds {
         self.by_channel.keys().filter(|(connection, _)| *connection == origin).count()
     }
 
+    /// Whether `origin` offers a channel of that number.
+    pub(super) fn has_channel(&self, origin: ConnectionId, channel: ChannelId) -> bool {
+        self.by_channel.contains_key(&(origin, channel))
+    }
+
     /// Takes up an offer. `None` if `origin` uses that channel number already.
     pub(super) fn open(&mut self, origin: ConnectionId, client: &ClientId, offer: Offer) -> Option<FeedId> {
         let key = (origin, offer.channel);
@@ -95,7 +103,7 @@ impl Feeds {
         // Numbers are used again only after four billion feeds, and never one that is in use.
         let feed = loop {
             let candidate = FeedId(self.next);
-            self.next = self.next.wrapping_add(1);
+            self.next = self.next.wrapping_add(1) & !SERVICE_BIT;
             if !self.entries.contains_key(&candidate) {
                 break candidate;
             }

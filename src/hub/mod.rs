@@ -4,6 +4,7 @@
 //! until it says `None`, and carry the commands out in that order. Messages take the short way: [`Hub::route`] says who
 //! gets one, without a command for each. [`Hub::take_changed`] says whether the status is worth publishing.
 
+mod calls;
 mod exchange;
 mod feeds;
 mod floodgate;

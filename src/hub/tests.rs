@@ -1,6 +1,7 @@
 //! The hub, from inputs to commands.
 
 mod counting;
+mod problems;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -20,6 +21,8 @@ use crate::{
         Cause, Data, Decoder, Demand, Farewell, Feed, Flow, Frame, Interests, Item, Login, Offer, Packet, Subscription,
     },
 };
+
+mod calls;
 
 /// A hub, a clock, and everything that the hub has said so far.
 struct Exchange {

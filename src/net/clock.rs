@@ -17,3 +17,8 @@ pub fn now() -> Now {
     };
     Now { mono, wall: Wall(wall) }
 }
+
+/// When tokio's timers show `deadline`; what is over already is now.
+pub fn instant(deadline: Mono) -> tokio::time::Instant {
+    tokio::time::Instant::now() + deadline.since(now().mono)
+}

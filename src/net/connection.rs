@@ -13,13 +13,12 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Link, now};
+use super::{Link, instant, now};
 use crate::{
     defaults,
     ids::ConnectionId,
     outbox::Class,
     session::{ClockReading, End, Output, Session},
-    time::Mono,
     wire::{Cause, Decoder, Farewell, Frame, Login, Packet, Version, Welcome},
 };
 
@@ -268,8 +267,4 @@ async fn drain(reader: &mut OwnedReadHalf) {
 
 fn stopping() -> Farewell {
     Farewell::new(Cause::Stopping, "the program is stopping")
-}
-
-fn instant(deadline: Mono) -> Instant {
-    Instant::now() + deadline.since(now().mono)
 }

@@ -10,7 +10,7 @@ mod dialler;
 mod link;
 mod listener;
 
-pub use clock::now;
+pub use clock::{instant, now};
 pub use connection::{Event, Handle, What};
 pub use dialler::{Dial, Dialler};
 pub use link::Link;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, future::Future, time::Duration};
 use anyhow::Context as _;
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
@@ -14,21 +14,26 @@ use super::{
     signals::asked_to_stop,
 };
 use crate::{
+    admin::AdminError,
     config::{
         ClientConfig, Environment,
         flags::{ClientFlags, OperatorFlags},
+        rules_file,
     },
     defaults,
     ids::{ClientId, ConnectionId, FeedId, PublisherId},
-    net::{Dial, Dialler, Event, Handle, What, now},
-    ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, Sample},
-    routes::{Outgoing, Passed, RouteCommand, Routes},
+    model::ClientKind,
+    net::{Dial, Dialler, Event, Handle, What, instant, now},
+    ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, RouteQuery, Sample},
+    routes::{Outgoing, Passed, RouteCommand, RouteList, RouteReply, RouteRequest, Routes, RuleStatus, Section},
     session::{ClockReading, Timing},
     status::{ClientStatus, LineStatus},
     time::Wall,
     traffic,
     wire::{Cause, ClientsUpdate, Data, Farewell, Frame, Login},
 };
+
+mod calls;
 
 /// Name of a robot's node, unless it is remapped.
 pub const ROBOT_NODE_NAME: &str = "switchboard_robot";
@@ -40,10 +45,10 @@ pub const OPERATOR_NODE_NAME: &str = "switchboard_operator";
 /// # Errors
 /// If ROS does not start or fails, or a setting cannot be used.
 pub async fn run_robot(flags: ClientFlags) -> anyhow::Result<()> {
-    let node = start_node(ROBOT_NODE_NAME, false)?;
+    let (node, requests) = start_node(ROBOT_NODE_NAME, false)?;
     let environment = Environment::of_this_process();
     let config = ClientConfig::robot(&flags, &raw_client(node.parameters()), &environment)?;
-    run_until(config, node, asked_to_stop()).await
+    run_until(config, node, requests, asked_to_stop()).await
 }
 
 /// Runs an operator's or observer's client until the program is asked to stop.
@@ -51,18 +56,27 @@ pub async fn run_robot(flags: ClientFlags) -> anyhow::Result<()> {
 /// # Errors
 /// If ROS does not start or fails, or a setting cannot be used.
 pub async fn run_operator(flags: OperatorFlags) -> anyhow::Result<()> {
-    let node = start_node(OPERATOR_NODE_NAME, true)?;
+    let (node, requests) = start_node(OPERATOR_NODE_NAME, true)?;
     let environment = Environment::of_this_process();
     let config = ClientConfig::operator(&flags, &raw_client(node.parameters()), &environment)?;
-    run_until(config, node, asked_to_stop()).await
+    run_until(config, node, requests, asked_to_stop()).await
 }
 
-fn start_node(name: &str, has_kind: bool) -> anyhow::Result<ClientNode> {
+fn start_node(name: &str, has_kind: bool) -> anyhow::Result<(ClientNode, mpsc::Receiver<RouteQuery>)> {
     let options = NodeOptions { name: name.to_owned(), namespace: "/".to_owned() };
-    Ok(ClientNode::start(options, client_defaults(has_kind))?)
+    let (sender, requests) = mpsc::channel(REQUESTS);
+    Ok((ClientNode::start(options, client_defaults(has_kind), sender)?, requests))
 }
 
-async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+/// Requests about routes and rules that may wait; the ROS services answer "busy" beyond it.
+const REQUESTS: usize = 16;
+
+async fn run_until(
+    config: ClientConfig,
+    node: ClientNode,
+    mut requests: mpsc::Receiver<RouteQuery>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let (bridge_sender, mut bridge_events) = mpsc::channel(defaults::SAMPLE_QUEUE);
     // Hidden, as nodes are whose names begin with an underscore: it has no parameters and no services of its own.
     let options =
@@ -81,6 +95,7 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
     let (line_sender, mut line_events) = mpsc::channel(defaults::INBOUND_QUEUE);
     let dialler = Dialler::start(dial(&config), line_sender);
     let mut client = Client {
+        kind: config.kind,
         routes: Routes::new(config.id.clone(), config.kind, config.rules.clone()),
         line: Line::new(&config),
         bridge,
@@ -97,6 +112,7 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
 
     let outcome = loop {
         client.carry_out();
+        let call_due = client.routes.poll_timeout().map(instant);
         tokio::select! {
             () = &mut stop => break Ok(()),
             Some(event) = line_events.recv() => client.handle_line(event),
@@ -109,6 +125,13 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
                 // Whoever asked may have gone.
                 let _ = reply.send(client.release(&topic));
             }
+            Some((request, reply)) = requests.recv() => {
+                // Whoever asked may have gone.
+                let _ = reply.send(client.answer(request));
+            }
+            () = sleep_until(call_due.unwrap_or_else(Instant::now)), if call_due.is_some() => {
+                client.routes.handle_timeout(now().mono);
+            }
             _ = tick.tick() => client.handle_tick(),
         }
     };
@@ -118,6 +141,7 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
 }
 
 struct Client {
+    kind: ClientKind,
     routes: Routes,
     line: Line,
     bridge: Bridge,
@@ -173,6 +197,7 @@ impl Client {
                     self.endpoints.destroy_writer(writer, &self.bridge, now().mono);
                 }
                 RouteCommand::Warn(warning) => tracing::warn!("{warning}"),
+                other => self.carry_out_call(other),
             }
         }
     }
@@ -214,6 +239,11 @@ impl Client {
         match frame {
             Frame::Clients(update) => self.handle_clients(update),
             Frame::FeedsOpen(feeds) => self.routes.handle_feeds_open(feeds),
+            Frame::ServicesOpen(feeds) => self.routes.handle_services_open(feeds),
+            Frame::Request(request) => self.routes.handle_request(request, now().mono),
+            Frame::Response(response) => self.routes.handle_response(response, now().mono),
+            Frame::CallFailed(failure) => self.routes.handle_failure(&failure, now().mono),
+            Frame::Abandon(calls) => self.routes.handle_abandon(&calls),
             Frame::FeedsClosed(feeds) => self.routes.handle_feeds_closed(&feeds),
             Frame::Demands(demands) => self.routes.handle_demands(&demands),
             other => tracing::warn!("a {:?} frame of the server was ignored", other.kind()),
@@ -234,8 +264,12 @@ impl Client {
             BridgeEvent::Graph(graph) => self.routes.handle_graph(graph),
             BridgeEvent::Sample(sample) => self.send_message(sample),
             BridgeEvent::ReaderFailed { reader, reason } => self.routes.handle_reader_failed(reader, &reason),
-            // The routes make neither servers nor callers yet.
-            BridgeEvent::Request { .. } | BridgeEvent::Response { .. } => {}
+            BridgeEvent::Request { server, request, payload } => {
+                self.routes.handle_local_request(server, request, payload, now().mono);
+            }
+            BridgeEvent::Response { call, payload, .. } => {
+                self.routes.handle_local_response(call, payload, now().mono);
+            }
             BridgeEvent::Failed { reason } => return Err(reason),
         }
         Ok(())
@@ -290,6 +324,36 @@ impl Client {
         }
     }
 
+    /// Answers what is asked about routes and rules. Changes count at once.
+    fn answer(&mut self, request: RouteRequest) -> Result<RouteReply, AdminError> {
+        match request {
+            RouteRequest::List => {
+                let rules = Section::ALL.into_iter().flat_map(|section| {
+                    let rules = self.routes.rules().section(section).iter();
+                    rules.map(move |rule| RuleStatus { id: rule.id, section, rule: rule.text.clone() })
+                });
+                Ok(RouteReply::Listed(RouteList { rules: rules.collect(), routes: self.routes.report() }))
+            }
+            RouteRequest::AddRule { section: Section::Offer, .. } if self.kind == ClientKind::Observer => {
+                Err(AdminError("an observer only looks: it offers nothing; run it as an operator".to_owned()))
+            }
+            RouteRequest::AddRule { section, rule, first } => {
+                let rule = rules_file::parse_rule(section, &rule).map_err(|error| AdminError(error.to_string()))?;
+                let text = rule.text.clone();
+                let id = self.routes.add_rule(section, rule, first).map_err(|error| AdminError(error.to_string()))?;
+                tracing::info!(id = id.0, section = section.as_str(), "rule added: {text}");
+                Ok(RouteReply::Added(id))
+            }
+            RouteRequest::RemoveRule(id) => {
+                let (section, rule) = self.routes.remove_rule(id).ok_or_else(|| {
+                    AdminError(format!("there is no rule {id}; \"switchboard routes --rules\" lists them"))
+                })?;
+                tracing::info!(id = id.0, section = section.as_str(), "rule removed: {}", rule.text);
+                Ok(RouteReply::Removed(rule.text))
+            }
+        }
+    }
+
     fn line_is_down(&mut self, reason: String) {
         if self.line.go_down(reason) {
             tracing::warn!(server = self.line.server, "not connected: {}", self.line.reason);
@@ -300,6 +364,7 @@ impl Client {
     fn publish_line(&self) {
         let drops = self.routes.dropped();
         let mut status = self.line.status(drops.total() - drops.of(traffic::Cause::Overflow));
+        status.problems = self.routes.problems().to_vec();
         status.problems.extend(self.routes.command_problems());
         status.problems.truncate(defaults::PROBLEMS_MAX);
         if let Err(error) = self.node.publish_connection(&status) {
@@ -401,7 +466,7 @@ fn dial(config: &ClientConfig) -> Dial {
             host_name: config.host_name.clone(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             ros_distro: ros::distro().to_owned(),
-            capabilities: vec!["topics".to_owned()],
+            capabilities: vec!["topics".to_owned(), "services".to_owned()],
         },
         timing: Timing {
             login_timeout: defaults::LOGIN_TIMEOUT,

@@ -14,7 +14,7 @@ use crate::{
     defaults,
     hub::{Command, Hub, Limits, LineFigures},
     ids::{ConnectionId, SessionId},
-    net::{Event, Handle, Listener, Numbers, What, now},
+    net::{Event, Handle, Listener, Numbers, What, instant, now},
     registry::{EventKind, EventRecord},
     session::Timing,
     status::{ClientState, ServerStatus},
@@ -83,6 +83,7 @@ pub async fn run(
     loop {
         exchange.carry_out();
         let due = exchange.status_due;
+        let call_due = exchange.hub.poll_timeout().map(instant);
         tokio::select! {
             // In order of importance: what people ask for comes before what clients send.
             biased;
@@ -95,6 +96,9 @@ pub async fn run(
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 exchange.status_due = None;
                 status.send_replace(Arc::new(exchange.status()));
+            }
+            () = sleep_until(call_due.unwrap_or_else(Instant::now)), if call_due.is_some() => {
+                exchange.hub.handle_timeout(now());
             }
             _ = status_tick.tick() => {
                 status.send_replace(Arc::new(exchange.status()));
@@ -392,7 +396,7 @@ impl Exchange {
         let client = event.client.as_ref().map_or("-", |client| client.as_str());
         let address = event.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
         match event.kind {
-            EventKind::Refused => {
+            EventKind::Refused | EventKind::Problem => {
                 tracing::warn!(client, address, "{}: {}", event.kind.as_str(), event.detail);
             }
             kind => tracing::info!(client, address, "{}: {}", kind.as_str(), event.detail),

@@ -25,14 +25,13 @@ use super::{
     rcl::{Context, GuardCondition, Node},
     reader::Reader,
     room::{Room, Share},
-    server::RequestId,
     teardown,
     wait_set::WaitSet,
     writer::Writer,
 };
 use crate::{
     defaults,
-    ids::{CallId, CallerId, ReaderId, ServerId, WriterId},
+    ids::{CallId, CallerId, ReaderId, RequestId, ServerId, WriterId},
     model::{ServiceInfo, TopicInfo},
     routes::graph::{Gid, LocalGraph},
     time::Wall,

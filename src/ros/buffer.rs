@@ -40,6 +40,20 @@ impl Buffer {
         Ok(Bytes::from_owner(Owned { buffer: filled, _kept: kept(length) }))
     }
 
+    /// Fills all of it with zeros and returns how much that is [bytes].
+    pub(super) fn clear(&mut self) -> usize {
+        if !self.0.buffer.is_null() {
+            // SAFETY: the array owns as many bytes as its capacity says.
+            unsafe { self.0.buffer.write_bytes(0, self.0.buffer_capacity) };
+        }
+        self.capacity()
+    }
+
+    /// How much it holds without growing [bytes].
+    pub(super) fn capacity(&self) -> usize {
+        self.0.buffer_capacity
+    }
+
     pub(super) fn as_mut_ptr(&mut self) -> *mut ffi::rcl_serialized_message_t {
         &mut self.0
     }

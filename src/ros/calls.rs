@@ -15,11 +15,11 @@ use super::{
     error::RosError,
     quota::Quota,
     rcl::{GuardCondition, Node},
-    server::{RequestId, Server},
+    server::Server,
 };
 use crate::{
     defaults,
-    ids::{CallId, CallerId, ServerId},
+    ids::{CallId, CallerId, RequestId, ServerId},
     model::ServiceInfo,
 };
 

@@ -1,7 +1,6 @@
 //! What can go wrong between us and ROS.
 
-use super::server::RequestId;
-use crate::ids::{CallerId, ReaderId, ServerId, WriterId};
+use crate::ids::{CallerId, ReaderId, RequestId, ServerId, WriterId};
 
 /// An error of the ROS side, in words that name the thing, the value and, where there is one, the cure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,6 +125,9 @@ pub enum RosError {
     /// A node, service or topic did not answer in time.
     #[error("{0}")]
     Timeout(String),
+    /// There are several nodes, and it is not said which is meant.
+    #[error("there are several: {}; say which is meant with --node", .0.join(", "))]
+    Several(Vec<String>),
     /// A ROS parameter has a value of the wrong type.
     #[error("a ROS parameter is not valid: {0}")]
     Parameter(String),

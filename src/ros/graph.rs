@@ -10,13 +10,13 @@ use super::{
     qos,
     rcl::{self, Node},
     reader::padded,
-    service_graph,
+    service_graph::{self, ServerTypes},
 };
 use crate::routes::graph::{Endpoint, LocalGraph, LocalTopic};
 
 /// Every topic with its publishers and subscriptions and every service with its servers, ordered by name, the endpoints by
 /// gid. The topics that services have below ROS are not in it; those of actions are.
-pub(super) fn snapshot(node: &Node, ownership: &Ownership) -> Result<LocalGraph, RosError> {
+pub(super) fn snapshot(node: &Node, ownership: &Ownership, known: &mut ServerTypes) -> Result<LocalGraph, RosError> {
     let mut names = names(Names::Topics, node)?;
     names.sort_unstable();
     names.dedup_by(|a, b| a.0 == b.0);
@@ -29,14 +29,16 @@ pub(super) fn snapshot(node: &Node, ownership: &Ownership) -> Result<LocalGraph,
             topics.push(LocalTopic { name, publishers, subscribers });
         }
     }
-    Ok(LocalGraph { topics, services: service_graph::services(node, ownership)? })
+    Ok(LocalGraph { topics, services: service_graph::services(node, ownership, known)? })
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Side {
     Publishers,
     Subscribers,
-    /// The subscriptions of a topic that is named as the middleware names it, not as ROS does.
+    /// The publishers of a topic that is named as the middleware names it, not as ROS does.
+    RawPublishers,
+    /// The subscriptions of such a topic.
     RawSubscribers,
 }
 
@@ -106,18 +108,12 @@ pub(super) fn endpoints(
     // SAFETY: node and name are valid; the list is zero-initialised, read while it is valid and finalised on both ways.
     let mut endpoints: Vec<Endpoint> = unsafe {
         let mut list = ffi::rmw_get_zero_initialized_topic_endpoint_info_array();
-        let code = match side {
-            Side::Publishers => {
-                ffi::rcl_get_publishers_info_by_topic(node.as_ptr(), &mut allocator, name.as_ptr(), false, &mut list)
-            }
-            Side::Subscribers | Side::RawSubscribers => ffi::rcl_get_subscriptions_info_by_topic(
-                node.as_ptr(),
-                &mut allocator,
-                name.as_ptr(),
-                matches!(side, Side::RawSubscribers),
-                &mut list,
-            ),
+        let list_them = match side {
+            Side::Publishers | Side::RawPublishers => ffi::rcl_get_publishers_info_by_topic,
+            Side::Subscribers | Side::RawSubscribers => ffi::rcl_get_subscriptions_info_by_topic,
         };
+        let raw = matches!(side, Side::RawPublishers | Side::RawSubscribers);
+        let code = list_them(node.as_ptr(), &mut allocator, name.as_ptr(), raw, &mut list);
         let listed = rcl::check(code, || format!("list the {side:?} of {topic}"));
         let endpoints = if listed.is_err() || list.info_array.is_null() {
             Vec::new()

@@ -12,6 +12,7 @@ use super::{
     bridge::{BridgeEvent, Shared},
     graph,
     rcl::Node,
+    service_graph::ServerTypes,
     wait_set::{Endpoints, Ready, WaitSet},
 };
 use crate::{defaults, routes::graph::LocalGraph};
@@ -22,6 +23,7 @@ pub(super) struct GraphWatch {
     events: mpsc::Sender<BridgeEvent>,
     node: Arc<Node>,
     waits: WaitSet,
+    server_types: ServerTypes,
     sent: Option<LocalGraph>,
     failures: u32,
 }
@@ -44,7 +46,7 @@ impl GraphWatch {
         node: Arc<Node>,
         waits: WaitSet,
     ) -> GraphWatch {
-        GraphWatch { shared, events, node, waits, sent: None, failures: 0 }
+        GraphWatch { shared, events, node, waits, server_types: ServerTypes::default(), sent: None, failures: 0 }
     }
 
     /// Runs until the bridge stops, nobody listens, or ROS fails again and again.
@@ -73,7 +75,7 @@ impl GraphWatch {
     }
 
     fn look(&mut self) -> Next {
-        let graph = match graph::snapshot(&self.node, &self.shared.ownership) {
+        let graph = match graph::snapshot(&self.node, &self.shared.ownership, &mut self.server_types) {
             Ok(graph) => graph,
             Err(error) => return self.failed(&error.to_string()),
         };

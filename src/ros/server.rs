@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    fmt,
     sync::Arc,
 };
 
@@ -20,17 +19,11 @@ use super::{
     room::Room,
     service_types::ServiceTypes,
 };
-use crate::{defaults, ids::ServerId, model::ServiceInfo};
-
-/// A request that one of our own servers got, in the bridge's own numbering. Never used again in the same process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestId(pub u64);
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
+use crate::{
+    defaults,
+    ids::{RequestId, ServerId},
+    model::ServiceInfo,
+};
 
 /// A service server of our own.
 pub(super) struct Server {

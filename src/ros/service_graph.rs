@@ -1,7 +1,7 @@
 //! The services of the graph, and who serves them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
 };
 
@@ -12,21 +12,31 @@ use super::{
     graph::{self, Names, Side},
     ownership::Ownership,
     rcl::{self, Node},
+    types,
 };
 use crate::{
     model::Qos,
     routes::graph::{Endpoint, Gid, LocalService},
 };
 
+/// The hashes of servers' types. A server never changes its type, so each is looked at once.
+#[derive(Default)]
+pub(super) struct ServerTypes(HashMap<Gid, String>);
+
 /// Every service with its servers, ordered by name, the servers by gid.
 ///
 /// On DDS the server of `/x` is the reader of its requests, the topic `rq/xRequest`, which has all that an endpoint has.
 /// Middlewares that do it in another way are asked node by node; then a server is as unique as the name of its node.
-pub(super) fn services(node: &Node, ownership: &Ownership) -> Result<Vec<LocalService>, RosError> {
+pub(super) fn services(
+    node: &Node,
+    ownership: &Ownership,
+    known: &mut ServerTypes,
+) -> Result<Vec<LocalService>, RosError> {
     let mut names = graph::names(Names::Services, node)?;
     names.sort_unstable();
     names.dedup_by(|a, b| a.0 == b.0);
     let mut services = Vec::with_capacity(names.len());
+    let mut seen = HashMap::with_capacity(known.0.len());
     for (name, types) in &names {
         let mut servers = graph::endpoints(node, &request_topic(name), Side::RawSubscribers, ownership)?;
         for server in &mut servers {
@@ -34,21 +44,68 @@ pub(super) fn services(node: &Node, ownership: &Ownership) -> Result<Vec<LocalSe
             if let Some(type_name) = service_type(&server.type_name).or_else(|| types.first().cloned()) {
                 server.type_name = type_name;
             }
+            let hash = match known.0.remove(&server.gid) {
+                Some(hash) => Some(hash),
+                None => type_hash(node, name, server, ownership)?,
+            };
+            server.type_hash = hash.clone().unwrap_or_default();
+            if let Some(hash) = hash {
+                seen.insert(server.gid, hash);
+            }
         }
         // None: it went away while we looked.
         if !servers.is_empty() {
             services.push(LocalService { name: name.clone(), servers });
         }
     }
+    known.0 = seen;
     if services.is_empty() && !names.is_empty() {
         return by_node(node, ownership);
     }
     Ok(services)
 }
 
+/// Hash of the type of a server. DDS carries those of the request and of the response: if they are what is installed here,
+/// it is that of the service as it is installed here, else the one that differs, so that whoever compares it sees that.
+/// `None` if not everything is known yet; what is missing then changes the graph once more.
+fn type_hash(node: &Node, service: &str, server: &Endpoint, ownership: &Ownership) -> Result<Option<String>, RosError> {
+    let request = &server.type_hash;
+    // Who has not installed the type cannot do anything with it either.
+    let Ok(ours) = installed(&server.type_name) else { return Ok(Some(request.clone())) };
+    if *request != ours.request {
+        return Ok(Some(request.clone()));
+    }
+    let responders = graph::endpoints(node, &response_topic(service), Side::RawPublishers, ownership)?;
+    let participant = |gid: &Gid| gid.0[..PARTICIPANT].to_owned();
+    let responder = responders.into_iter().find(|other| participant(&other.gid) == participant(&server.gid));
+    Ok(responder.map(|other| if other.type_hash == ours.response { ours.service } else { other.type_hash }))
+}
+
+/// Length of the part of a DDS GUID that names the participant [bytes] (RTPS 2.3, 8.2.4).
+const PARTICIPANT: usize = 12;
+
+struct Hashes {
+    service: String,
+    request: String,
+    response: String,
+}
+
+fn installed(type_name: &str) -> Result<Hashes, RosError> {
+    Ok(Hashes {
+        service: types::installed_type_hash(type_name)?,
+        request: types::installed_type_hash(&format!("{type_name}_Request"))?,
+        response: types::installed_type_hash(&format!("{type_name}_Response"))?,
+    })
+}
+
 /// Name of the topic on which a service gets its requests, as DDS knows it.
 fn request_topic(service: &str) -> String {
     format!("rq{service}Request")
+}
+
+/// Name of the topic on which a service gives its responses, as DDS knows it.
+fn response_topic(service: &str) -> String {
+    format!("rr{service}Reply")
 }
 
 /// `std_srvs/srv/SetBool` for `std_srvs::srv::dds_::SetBool_Request_`, as DDS knows the type of its requests.
@@ -128,6 +185,7 @@ mod tests {
     #[test]
     fn names_are_those_that_dds_uses() {
         assert_eq!(request_topic("/r1/set_mode"), "rq/r1/set_modeRequest");
+        assert_eq!(response_topic("/r1/set_mode"), "rr/r1/set_modeReply");
         assert_eq!(service_type("std_srvs::srv::dds_::SetBool_Request_").as_deref(), Some("std_srvs/srv/SetBool"));
         assert_eq!(service_type("a::action::dds_::B_SendGoal_Request_").as_deref(), Some("a/action/B_SendGoal"));
         for other in ["std_srvs/srv/SetBool", "std_srvs::srv::dds_::SetBool_Response_", ""] {

@@ -5,7 +5,7 @@ use r2r::{
     switchboard::srv::{Close, DisconnectClient, ExportCsv, ListClients, Open},
 };
 
-use super::{convert, error::RosError};
+use super::{convert, desk::DeskService, error::RosError};
 use crate::{
     admin::{AdminError, AdminReply, AdminRequest},
     defaults,
@@ -31,6 +31,24 @@ pub(super) trait AdminService: WrappedServiceTypeSupport + 'static {
 
     /// At the administrator: the answer in our words.
     fn reply(response: Self::Response) -> Result<Result<AdminReply, AdminError>, RosError>;
+}
+
+impl<S: AdminService> DeskService for S {
+    type Asked = AdminRequest;
+    type Answered = AdminReply;
+    const NAME: &'static str = S::NAME;
+
+    fn request(message: &Self::Request, now: Wall) -> Result<AdminRequest, AdminError> {
+        S::request(message, now)
+    }
+
+    fn response(outcome: Result<AdminReply, AdminError>) -> Self::Response {
+        S::response(outcome)
+    }
+
+    fn reply(response: Self::Response) -> Result<Result<AdminReply, AdminError>, RosError> {
+        S::reply(response)
+    }
 }
 
 impl AdminService for Open::Service {

@@ -1,29 +1,35 @@
-//! What a client reads from its graph, writes into it, offers and subscribes to, worked out from the graph, the rules,
-//! the client table and the exchange.
+//! What a client reads from its graph, writes into it, offers, subscribes to and calls, worked out from the graph, the
+//! rules, the client table and the exchange.
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+
 use super::{
-    LocalGraph, Outgoing, RouteCommand, Rule, Rules, Section,
+    LocalGraph, Outgoing, RouteCommand, RouteStatus, Rule, Rules, Section,
     feeds::Feeds,
     offers::{Offers, World},
     output::Output,
     passage::End,
+    proxies::Proxies,
+    report::{Finding, problem_list},
     rules::TooManyRules,
+    services::Services,
 };
 use crate::{
-    ids::{ClientId, FeedId, ReaderId, RuleId, WriterId},
+    ids::{CallId, CallerId, ClientId, FeedId, ReaderId, RequestId, RuleId, ServerId, WriterId},
     model::ClientKind,
     time::Mono,
     traffic::{Cause, Ledger},
-    wire::{Demand, Feed, Frame, Interests},
+    wire::{CallFailure, Demand, Feed, Frame, Interests, Problems, Request, Response, ServiceFeed},
 };
 
 /// The routes of one client.
 ///
 /// Contract: hand it what happens with the `handle_*` methods, and after each call [`Routes::poll_command`] until it says
 /// `None`. It is lazy: a local topic is read only while the exchange demands it, and a feed is taken only while somebody
-/// in the local graph subscribes to it.
+/// in the local graph subscribes to it. A service of others is served in the local graph only while it is announced. Call
+/// [`Routes::handle_timeout`] when [`Routes::poll_timeout`] says so.
 ///
 /// Loops cannot come about, for three reasons that each suffice: only endpoints that are not our own make an offer or a
 /// subscription; what lies under the id of a known client is not offered under our own; and the exchange never returns
@@ -39,9 +45,24 @@ pub struct Routes {
     connected: bool,
     pub(super) offers: Offers,
     pub(super) feeds: Feeds,
+    services: Services,
+    proxies: Proxies,
     pub(super) output: Output,
     /// What went over the routes.
     pub(super) ledger: Ledger<End>,
+    /// What is in the way, as it was told last.
+    problems: Vec<String>,
+    /// Whether something has happened since.
+    unsettled: bool,
+}
+
+/// What became of service calls, since the program started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallCounters {
+    /// Calls of the local graph that had no answer but their type's word for failure.
+    pub failed: u64,
+    /// Answers that came when nobody waited for them any more.
+    pub late: u64,
 }
 
 impl Routes {
@@ -56,14 +77,43 @@ impl Routes {
             connected: false,
             offers: Offers::default(),
             feeds: Feeds::default(),
+            services: Services::default(),
+            proxies: Proxies::default(),
             output: Output::default(),
             ledger: Ledger::default(),
+            problems: Vec::new(),
+            unsettled: false,
         }
     }
 
     /// The next thing to do.
     pub fn poll_command(&mut self) -> Option<RouteCommand> {
-        self.output.poll()
+        loop {
+            if let Some(command) = self.output.poll() {
+                return Some(command);
+            }
+            if !std::mem::take(&mut self.unsettled) {
+                return None;
+            }
+            // What could not be done has been said by now.
+            self.settle();
+        }
+    }
+
+    /// Every way between the local graph and the exchange, ordered by its name on the exchange: what is offered, what the
+    /// exchange announced, and what is in the way of those that are closed.
+    pub fn report(&self) -> Vec<RouteStatus> {
+        let mut routes: Vec<RouteStatus> = self.findings().into_iter().map(|finding| finding.status).collect();
+        routes.sort_by(|a, b| {
+            let key = |route: &RouteStatus| (route.kind, route.direction, route.peer.clone());
+            a.exchange_name.cmp(&b.exchange_name).then_with(|| key(a).cmp(&key(b)))
+        });
+        routes
+    }
+
+    /// What is in the way of the routes, in words: at most [`crate::defaults::PROBLEMS_MAX`] lines.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
     }
 
     /// The rules in force.
@@ -106,10 +156,16 @@ impl Routes {
     /// The line is up: everything that is wanted and offered is told to the exchange, which knows nothing of us yet.
     pub fn handle_connected(&mut self) {
         self.connected = true;
+        self.proxies.handle_connected();
         // The exchange numbers its feeds anew.
         self.ledger.forget_routes();
+        self.output.forget_warnings();
+        if !self.problems.is_empty() {
+            self.output.send(Frame::Problems(Problems { problems: self.problems.clone() }));
+        }
         self.send_interests();
         self.output.send_list(&self.offers.all(), Frame::Offers);
+        self.output.send_list(&self.services.all(), Frame::ServiceOffers);
         self.work_out();
     }
 
@@ -118,6 +174,9 @@ impl Routes {
         self.connected = false;
         self.offers.handle_disconnected(&mut self.output);
         self.feeds.handle_disconnected(&mut self.output);
+        self.services.handle_disconnected(&mut self.output);
+        self.proxies.handle_disconnected(&mut self.output);
+        self.unsettled = true;
     }
 
     /// The exchange has topics of others for us.
@@ -128,11 +187,89 @@ impl Routes {
         self.work_out();
     }
 
-    /// Topics of others are gone.
+    /// The exchange has services of others for us.
+    pub fn handle_services_open(&mut self, feeds: Vec<ServiceFeed>) {
+        for feed in feeds {
+            self.proxies.open(feed, &self.rules, &mut self.output);
+        }
+        self.unsettled = true;
+    }
+
+    /// Topics and services of others are gone.
     pub fn handle_feeds_closed(&mut self, feeds: &[FeedId]) {
         for &feed in feeds {
             self.feeds.close(feed, &mut self.output);
+            self.proxies.close(feed, &mut self.output);
         }
+        self.fill_gaps();
+        self.unsettled = true;
+    }
+
+    /// Somebody in the local graph calls one of our servers.
+    pub fn handle_local_request(&mut self, server: ServerId, request: RequestId, payload: Bytes, now: Mono) {
+        self.proxies.handle_request(server, request, payload, now, &mut self.output);
+    }
+
+    /// A local service has answered one of our calls.
+    pub fn handle_local_response(&mut self, call: CallId, payload: Bytes, now: Mono) {
+        self.services.handle_answer(&self.me, call, payload, now, &mut self.output);
+    }
+
+    /// Somebody elsewhere calls a service that we offer.
+    pub fn handle_request(&mut self, request: Request, now: Mono) {
+        self.services.handle_request(&self.me, request, now, &mut self.output);
+    }
+
+    /// The answer to a request that we sent.
+    pub fn handle_response(&mut self, response: Response, now: Mono) {
+        self.proxies.handle_response(response, now, &mut self.output);
+        self.fill_gaps();
+    }
+
+    /// A request that we sent has no answer, and will have none.
+    pub fn handle_failure(&mut self, failure: &CallFailure, now: Mono) {
+        self.proxies.handle_failure(failure, now, &mut self.output);
+        self.fill_gaps();
+    }
+
+    /// Nobody waits any more for the answers to requests that we got.
+    pub fn handle_abandon(&mut self, calls: &[CallId]) {
+        self.services.handle_abandon(calls, &mut self.output);
+    }
+
+    /// A service of others cannot be served here. It is tried again when it is announced again, and after a while.
+    pub fn handle_server_failed(&mut self, server: ServerId, reason: &str) {
+        self.proxies.handle_server_failed(server, reason, &mut self.output);
+        self.unsettled = true;
+    }
+
+    /// A local service cannot be called for others. It is tried again with the next call.
+    pub fn handle_caller_failed(&mut self, caller: CallerId, reason: &str) {
+        self.services.handle_caller_failed(caller, reason, &mut self.output);
+        self.unsettled = true;
+    }
+
+    /// One call of a local service could not be made.
+    pub fn handle_call_failed(&mut self, call: CallId, reason: &str) {
+        self.services.handle_call_failed(call, reason, &mut self.output);
+    }
+
+    /// When [`Routes::handle_timeout`] is due, if nothing else happens before.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.services.poll_timeout().into_iter().chain(self.proxies.poll_timeout()).min()
+    }
+
+    /// Gives up the calls whose time is over.
+    pub fn handle_timeout(&mut self, now: Mono) {
+        self.services.handle_timeout(&self.me, now, &mut self.output);
+        self.proxies.handle_timeout(now, &mut self.output);
+        self.fill_gaps();
+    }
+
+    /// What became of calls.
+    pub fn call_counters(&self) -> CallCounters {
+        let (failed, late) = self.proxies.counters();
+        CallCounters { failed, late: late + self.services.late() }
     }
 
     /// Somebody wants, or nobody wants any more, what we offer.
@@ -140,17 +277,28 @@ impl Routes {
         for demand in demands {
             self.offers.handle_demand(demand, &mut self.output);
         }
+        self.unsettled = true;
     }
 
-    /// A local topic cannot be read. It is tried again when the demand or the topic changes.
+    /// A local topic cannot be read. It is tried again when the demand or the topic changes, and after a while.
     pub fn handle_reader_failed(&mut self, reader: ReaderId, reason: &str) {
         self.offers.handle_reader_failed(reader, reason, &mut self.output);
+        self.unsettled = true;
     }
 
-    /// A local topic cannot be published. It is tried again when the feed opens again.
+    /// A local topic cannot be published. It is tried again when the feed opens again, and after a while.
     pub fn handle_writer_failed(&mut self, writer: WriterId, reason: &str) {
-        self.feeds.handle_writer_failed(writer, reason, &mut self.output);
+        self.feeds.handle_writer_failed(writer, reason);
         self.work_out();
+    }
+
+    /// Time has passed: what could not be opened [`crate::defaults::RETRY_CLOSED`] ago is tried again. To be called about
+    /// once a second.
+    pub fn handle_retry(&mut self, now: Mono) {
+        let readers = self.offers.handle_retry(now, &mut self.output);
+        let writers = self.feeds.handle_retry(now, &mut self.output);
+        let servers = self.proxies.handle_retry(now, &self.rules, &mut self.output);
+        self.unsettled |= readers || writers || servers;
     }
 
     /// A sample of `reader` could not be sent.
@@ -191,25 +339,63 @@ impl Routes {
             self.send_interests();
         }
         self.feeds.handle_rules(&self.me, &self.rules, &mut self.output);
+        self.proxies.handle_rules(&self.rules, &mut self.output);
         self.work_out();
+    }
+
+    fn fill_gaps(&mut self) {
+        self.unsettled |= self.proxies.fill_gaps(&self.rules, &mut self.output);
     }
 
     fn send_interests(&mut self) {
         // A rule of `never` asks for nothing.
         let rules = |section| self.rules.section(section).iter().filter(|rule: &&Rule| !rule.never);
+        // Who only looks calls nothing, so a server here would not keep its promise.
+        let services = rules(Section::Want).filter(|_| !self.only_looks);
         let interests = Interests {
             wants: rules(Section::Want).flat_map(Rule::topic_patterns).collect(),
             accepts: rules(Section::Accept).flat_map(Rule::topic_patterns).collect(),
-            services: rules(Section::Want).flat_map(Rule::service_patterns).collect(),
+            services: services.flat_map(Rule::service_patterns).collect(),
         };
         self.output.send(Frame::Interests(interests));
     }
 
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.offers.findings(&self.me, self.connected);
+        findings.extend(self.feeds.findings(&self.me));
+        findings.extend(self.services.findings(&self.me, self.connected));
+        findings.extend(self.proxies.findings());
+        findings
+    }
+
+    /// Takes what was mended, and tells what is in the way if that has changed.
+    fn settle(&mut self) {
+        self.offers.settle();
+        self.proxies.settle_failures();
+        if self.feeds.settle() {
+            self.work_out();
+        }
+        let findings = self.findings();
+        let problems = problem_list(findings.iter().flat_map(|finding| &finding.problems).map(String::as_str));
+        if problems == self.problems {
+            return;
+        }
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            self.output.push(RouteCommand::Warn(problem.clone()));
+        }
+        self.problems = problems;
+        if self.connected {
+            self.output.send(Frame::Problems(Problems { problems: self.problems.clone() }));
+        }
+    }
+
     /// Brings offers and subscriptions in line with the graph, the rules and the client table.
     fn work_out(&mut self) {
+        self.unsettled = true;
         if !self.only_looks {
             let world = World { me: &self.me, rules: &self.rules, graph: &self.graph, clients: &self.clients };
             self.offers.work_out(&world, self.connected, &mut self.output);
+            self.services.work_out(&world, self.connected, &mut self.output);
         }
         if self.connected {
             self.feeds.work_out(&self.graph, &mut self.output);

@@ -8,10 +8,13 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    LocalGraph, RouteCommand, Rule, Rules, Section, Thing, frames,
+    Endpoint, LocalGraph, RouteCommand, Rule, Rules, Section, Thing,
+    failure::Failure,
+    frames,
     gate::{self, Attempt, Gate, Verdict},
     output::Output,
     qos,
+    report::{Direction, Finding, RouteState, profiles, short_hash},
 };
 use crate::{
     ids::{ClientId, FeedId, WriterId},
@@ -35,6 +38,8 @@ struct FeedState {
     announced: Feed,
     /// `None` while no rule lets it in. It is remembered all the same, for the rules may change.
     route: Option<Route>,
+    /// The name that a rule would give it, if that is none.
+    misnamed: Option<String>,
 }
 
 /// A feed that a rule lets in.
@@ -44,14 +49,29 @@ struct Route {
     /// The topic as it is called in our own graph.
     local: TopicInfo,
     writer: Option<WriterId>,
+    failure: Option<Failure>,
     subscribed: bool,
+    seen: Seen,
+}
+
+/// The local subscriptions to a feed.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Their profiles.
+    profiles: String,
+    /// Whether anybody of them can get something from us.
+    served: bool,
+    /// Why the feed may not be taken at all, in full.
+    forbidden: Option<String>,
+    /// Why somebody of them gets nothing.
+    refusals: Vec<String>,
 }
 
 impl Feeds {
     pub(super) fn open(&mut self, feed: Feed, me: &ClientId, rules: &Rules, output: &mut Output) {
         let id = feed.feed;
         self.close(id, output);
-        self.feeds.insert(id, FeedState { announced: feed, route: None });
+        self.feeds.insert(id, FeedState { announced: feed, route: None, misnamed: None });
         self.let_in(id, me, rules, output);
     }
 
@@ -86,12 +106,44 @@ impl Feeds {
         }
     }
 
-    pub(super) fn handle_writer_failed(&mut self, writer: WriterId, reason: &str, output: &mut Output) {
+    pub(super) fn handle_writer_failed(&mut self, writer: WriterId, reason: &str) {
         let feed = self.by_writer.remove(&writer);
         if let Some(route) = feed.and_then(|feed| self.feeds.get_mut(&feed)?.route.as_mut()) {
             route.writer = None;
-            output.warn(format!("{} cannot be published here: {reason}", route.local.name));
+            route.failure = Some(Failure::new(reason));
         }
+    }
+
+    /// Tries again what failed some time ago. Returns whether there was such a thing.
+    pub(super) fn handle_retry(&mut self, now: Mono, output: &mut Output) -> bool {
+        let mut tried = false;
+        for (&feed, state) in &mut self.feeds {
+            let Some(route) = &mut state.route else { continue };
+            let due = route.failure.as_mut().is_some_and(|failure| failure.is_due(now));
+            if due && route.writer.is_none() {
+                create_writer(feed, route, &mut self.by_writer, output);
+                tried = true;
+            }
+        }
+        tried
+    }
+
+    /// Everything that was to be done is done: what was tried again and did not fail is in order. Returns whether there was
+    /// such a thing, which may be taken now.
+    pub(super) fn settle(&mut self) -> bool {
+        let mut mended = false;
+        for route in self.feeds.values_mut().filter_map(|state| state.route.as_mut()) {
+            if route.failure.as_ref().is_some_and(Failure::is_over) {
+                route.failure = None;
+                mended = true;
+            }
+        }
+        mended
+    }
+
+    /// Every feed that the exchange announced.
+    pub(super) fn findings(&self, me: &ClientId) -> Vec<Finding> {
+        self.feeds.values().map(|state| state.finding(me)).collect()
     }
 
     /// The local name of what `writer` publishes.
@@ -114,7 +166,7 @@ impl Feeds {
         now: Mono,
         output: &mut Output,
     ) -> Option<Result<Bytes, Cause>> {
-        let FeedState { announced, route } = self.feeds.get(&feed)?;
+        let FeedState { announced, route, .. } = self.feeds.get(&feed)?;
         let route = route.as_ref().filter(|route| route.writer.is_some())?;
         if announced.flow == Flow::State {
             if gate::is_late(route.rule.max_age, age) {
@@ -181,7 +233,10 @@ impl Feeds {
         let (mut begin, mut end, mut renewed) = (Vec::new(), Vec::new(), Vec::new());
         for (&feed, state) in &mut self.feeds {
             let Some(route) = &mut state.route else { continue };
-            let needed = route.writer.is_some() && is_subscribed_by_others(graph, &route.local, output);
+            route.seen = Seen::new(graph, &route.local);
+            // A writer that is being tried again may fail again: until it is certain, nothing is asked for.
+            let stands = route.writer.is_some() && route.failure.is_none();
+            let needed = stands && route.seen.served && route.seen.forbidden.is_none();
             if needed && !route.subscribed {
                 begin.push(Subscription {
                     feed,
@@ -213,14 +268,18 @@ impl Feeds {
 
     fn let_in(&mut self, feed: FeedId, me: &ClientId, rules: &Rules, output: &mut Output) {
         let Some(state) = self.feeds.get_mut(&feed) else { return };
+        state.misnamed = None;
         let Some((rule, public_name)) = rule_for(&state.announced, me, rules) else { return };
         let name = rule.renamed(&public_name);
         if !is_topic_name(&name) {
-            return output.warn(format!("{name} is not a valid topic name here: is it too long?"));
+            state.misnamed = Some(name);
+            return;
         }
         let offered = &state.announced.topic;
         let local = TopicInfo { name, qos: rule.qos.apply(offered.qos), ..offered.clone() };
-        let route = state.route.insert(Route { rule: rule.clone(), local, writer: None, subscribed: false });
+        let route =
+            Route { rule: rule.clone(), local, writer: None, failure: None, subscribed: false, seen: Seen::default() };
+        let route = state.route.insert(route);
         create_writer(feed, route, &mut self.by_writer, output);
     }
 
@@ -240,8 +299,59 @@ impl Feeds {
 fn create_writer(feed: FeedId, route: &mut Route, by_writer: &mut HashMap<WriterId, FeedId>, output: &mut Output) {
     let writer = WriterId(u64::from(output.number()));
     route.writer = Some(writer);
+    if let Some(failure) = &mut route.failure {
+        failure.try_again();
+    }
     by_writer.insert(writer, feed);
     output.push(RouteCommand::CreateWriter(writer, route.local.clone()));
+}
+
+impl FeedState {
+    fn finding(&self, me: &ClientId) -> Finding {
+        let announced = &self.announced;
+        let (section, owner) = match &announced.flow {
+            Flow::State => (Section::Want, &announced.origin),
+            Flow::Command { .. } => (Section::Accept, me),
+        };
+        let exchange_name = format!("/{owner}{}", announced.topic.name);
+        let local_name = match (&self.route, &announced.flow) {
+            (Some(route), _) => route.local.name.clone(),
+            (None, Flow::State) => exchange_name.clone(),
+            (None, Flow::Command { .. }) => announced.topic.name.clone(),
+        };
+        let mut finding = Finding::topic(Direction::In, &local_name, exchange_name, &announced.topic.type_name);
+        finding.status.type_hash.clone_from(&announced.topic.type_hash);
+        finding.status.peer = Some(announced.origin.clone());
+        match (&self.route, &self.misnamed) {
+            (Some(route), _) => route.describe(&mut finding),
+            (None, Some(name)) => {
+                finding.close_with_problem(&format!("it would be {name} here, which is no valid name: is it too long?"))
+            }
+            (None, None) => finding.close(format!("no rule in \"{}\" lets it in", section.as_str())),
+        }
+        finding
+    }
+}
+
+impl Route {
+    fn describe(&self, finding: &mut Finding) {
+        finding.status.rule.clone_from(&self.rule.text);
+        finding.status.own_qos = self.local.qos.to_string();
+        finding.status.graph_qos.clone_from(&self.seen.profiles);
+        if self.subscribed {
+            finding.status.state = RouteState::Open;
+        }
+        finding.problems.extend(self.seen.refusals.iter().map(|refusal| format!("{}: {refusal}", self.local.name)));
+        if let (false, Some(refusal)) = (self.seen.served, self.seen.refusals.first()) {
+            finding.close(refusal.as_str());
+        }
+        if let Some(reason) = &self.seen.forbidden {
+            finding.close(reason.as_str());
+        }
+        if let Some(failure) = &self.failure {
+            finding.close_with_problem(&format!("it cannot be published here: {}", failure.reason()));
+        }
+    }
 }
 
 /// The rule that lets `feed` in, and the name that the rule knows it by.
@@ -255,22 +365,47 @@ fn rule_for<'a>(feed: &Feed, me: &ClientId, rules: &'a Rules) -> Option<(&'a Rul
     Some((rule, name))
 }
 
-/// Whether anybody subscribes who can get something from us. Those who cannot are told about.
-fn is_subscribed_by_others(graph: &LocalGraph, topic: &TopicInfo, output: &mut Output) -> bool {
-    let Ok(index) = graph.topics.binary_search_by(|candidate| candidate.name.as_str().cmp(&topic.name)) else {
-        return false;
-    };
-    let others = graph.topics[index].subscribers.iter();
-    let others = others.filter(|subscriber| !subscriber.own && subscriber.type_name == topic.type_name);
-    let mut served = false;
-    for subscriber in others {
-        match qos::incompatibility(&topic.qos, &subscriber.qos) {
-            None => served = true,
-            Some(policy) => output.warn(format!(
-                "{} of {} gets nothing: the {policy} that it asks for does not match; it asks for {}, the publishers offer {}",
-                subscriber.node, topic.name, subscriber.qos, topic.qos
-            )),
+impl Seen {
+    /// Looks who subscribes to `topic` beside ourselves, who of them can get something from us, and why others cannot.
+    fn new(graph: &LocalGraph, topic: &TopicInfo) -> Seen {
+        let found = graph.topics.binary_search_by(|candidate| candidate.name.as_str().cmp(&topic.name));
+        let Ok(index) = found else { return Seen::default() };
+        let others = || graph.topics[index].subscribers.iter().filter(|subscriber| !subscriber.own);
+        let mut seen = Seen { profiles: profiles(others().map(|subscriber| &subscriber.qos)), ..Seen::default() };
+        for subscriber in others() {
+            match seen.judge(subscriber, topic) {
+                None => seen.served = true,
+                Some(refusal) => seen.refusals.push(refusal),
+            }
         }
+        seen
     }
-    served
+
+    /// Why `subscriber` gets nothing; `None` if it does.
+    fn judge(&mut self, subscriber: &Endpoint, topic: &TopicInfo) -> Option<String> {
+        let node = &subscriber.node;
+        if subscriber.type_name != topic.type_name {
+            return Some(format!(
+                "{node} gets nothing: it subscribes to {}, and what comes is {}",
+                subscriber.type_name, topic.type_name
+            ));
+        }
+        let (theirs, ours) = (&subscriber.type_hash, &topic.type_hash);
+        if !theirs.is_empty() && !ours.is_empty() && theirs != ours {
+            let words = |theirs: &str, ours: &str| {
+                format!(
+                    "{node} does not agree what {} is: it has type hash {theirs}, what comes has {ours}; build both from the same version of the package",
+                    topic.type_name
+                )
+            };
+            // Middlewares that do not look at hashes would hand it bytes of another type.
+            self.forbidden = Some(words(theirs, ours));
+            return Some(words(&short_hash(theirs), &short_hash(ours)));
+        }
+        let policy = qos::incompatibility(&topic.qos, &subscriber.qos)?;
+        Some(format!(
+            "{node} gets nothing: the {policy} that it asks for is not offered; it asks for {}, the publishers offer {}",
+            subscriber.qos, topic.qos
+        ))
+    }
 }

@@ -2,11 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Endpoint, Gid, LocalGraph, LocalTopic, RouteCommand, Rule, Rules, Section, Thing, output::Output, qos};
+use super::{
+    Endpoint, Gid, LocalGraph, LocalTopic, RouteCommand, Rule, Rules, Section, Thing,
+    failure::Failure,
+    output::Output,
+    qos,
+    report::{Direction, Finding, RouteState, profiles, short_hash},
+};
 use crate::{
     defaults,
     ids::{ChannelId, ClientId, ReaderId},
-    model::{Reliability, TopicInfo},
+    model::{Durability, Qos, Reliability, TopicInfo},
     outbox::Class,
     pace::{Pace, lower_limit, millihertz},
     time::Mono,
@@ -42,6 +48,8 @@ pub(super) struct Offers {
     channels: HashMap<ChannelId, OfferState>,
     by_key: BTreeMap<OfferKey, ChannelId>,
     by_reader: HashMap<ReaderId, ChannelId>,
+    /// What the rules let through and is not offered all the same.
+    closed: Vec<Finding>,
 }
 
 /// What makes two offers the same one.
@@ -65,13 +73,35 @@ struct Wanted {
     only: Option<BTreeSet<Gid>>,
 }
 
+/// What the publishers behind an offer are like. It may change without the offer being another one.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Their profiles.
+    profiles: String,
+    /// Nobody of them can be heard with the QoS of the route.
+    all_refuse: bool,
+    /// Those that cannot be heard, in words.
+    refusals: Vec<String>,
+}
+
+/// What should be offered, and what cannot be.
+#[derive(Debug, Default)]
+struct Outcome {
+    wanted: BTreeMap<OfferKey, (Wanted, Seen)>,
+    closed: Vec<Finding>,
+}
+
 #[derive(Debug)]
 struct OfferState {
     channel: ChannelId,
     key: OfferKey,
     wanted: Wanted,
+    seen: Seen,
     class: Class,
+    /// Whether the exchange wants it.
+    demanded: bool,
     reader: Option<ReaderId>,
+    failure: Option<Failure>,
     pace: Pace,
     next_sequence: u64,
 }
@@ -85,7 +115,10 @@ impl Offers {
     pub(super) fn handle_disconnected(&mut self, output: &mut Output) {
         self.by_reader.clear();
         for channel in self.by_key.values() {
-            if let Some(reader) = self.channels.get_mut(channel).and_then(|state| state.reader.take()) {
+            let Some(state) = self.channels.get_mut(channel) else { continue };
+            state.demanded = false;
+            state.failure = None;
+            if let Some(reader) = state.reader.take() {
                 output.push(RouteCommand::DestroyReader(reader));
             }
         }
@@ -96,13 +129,9 @@ impl Offers {
             return; // Withdrawn while this was under way.
         };
         state.pace = Pace::new(lower_limit(state.max_rate(), demand.max_rate_millihertz));
+        state.demanded = demand.wanted;
         match (demand.wanted, state.reader) {
-            (true, None) => {
-                let reader = ReaderId(u64::from(output.number()));
-                state.reader = Some(reader);
-                self.by_reader.insert(reader, demand.channel);
-                output.push(RouteCommand::CreateReader(reader, state.wanted.local.clone()));
-            }
+            (true, None) => state.create_reader(&mut self.by_reader, output),
             (false, Some(reader)) => {
                 state.reader = None;
                 self.by_reader.remove(&reader);
@@ -110,15 +139,47 @@ impl Offers {
             }
             _ => {}
         }
+        if !demand.wanted {
+            // Nobody misses it now, and whether it would fail again is not known.
+            state.failure = None;
+        }
     }
 
     pub(super) fn handle_reader_failed(&mut self, reader: ReaderId, reason: &str, output: &mut Output) {
         let channel = self.by_reader.remove(&reader);
         if let Some(state) = channel.and_then(|channel| self.channels.get_mut(&channel)) {
             state.reader = None;
+            state.failure = Some(Failure::new(reason));
             output.push(RouteCommand::DestroyReader(reader));
-            output.warn(format!("{} cannot be read: {reason}", state.wanted.local.name));
         }
+    }
+
+    /// Tries again what failed some time ago. Returns whether there was such a thing.
+    pub(super) fn handle_retry(&mut self, now: Mono, output: &mut Output) -> bool {
+        let mut tried = false;
+        for state in self.channels.values_mut() {
+            let due = state.failure.as_mut().is_some_and(|failure| failure.is_due(now));
+            if due && state.demanded && state.reader.is_none() {
+                state.create_reader(&mut self.by_reader, output);
+                tried = true;
+            }
+        }
+        tried
+    }
+
+    /// Everything that was to be done is done: what was tried again and did not fail is in order.
+    pub(super) fn settle(&mut self) {
+        for state in self.channels.values_mut() {
+            if state.failure.as_ref().is_some_and(Failure::is_over) {
+                state.failure = None;
+            }
+        }
+    }
+
+    /// Every offer, and what is not offered though the rules let it through.
+    pub(super) fn findings(&self, me: &ClientId, connected: bool) -> Vec<Finding> {
+        let states = self.by_key.values().filter_map(|channel| self.channels.get(channel));
+        states.map(|state| state.finding(me, connected)).chain(self.closed.iter().cloned()).collect()
     }
 
     /// The local name of what `reader` reads.
@@ -157,11 +218,19 @@ impl Offers {
 
     /// Brings the offers in line with the world.
     pub(super) fn work_out(&mut self, world: &World<'_>, connected: bool, output: &mut Output) {
-        let wanted = wanted_offers(world, output);
+        let Outcome { mut wanted, mut closed } = wanted_offers(world);
         let mut withdrawn = Vec::new();
         self.by_key.retain(|key, channel| {
-            let stays = self.channels.get(channel).is_some_and(|state| wanted.get(key) == Some(&state.wanted));
-            if !stays {
+            let stays = self
+                .channels
+                .get(channel)
+                .is_some_and(|state| wanted.get(key).is_some_and(|(wanted, _)| *wanted == state.wanted));
+            if stays {
+                // Taken out: what is left is new.
+                if let (Some((_, seen)), Some(state)) = (wanted.remove(key), self.channels.get_mut(channel)) {
+                    state.seen = seen;
+                }
+            } else {
                 withdrawn.push(*channel);
                 if let Some(reader) = self.channels.remove(channel).and_then(|state| state.reader) {
                     self.by_reader.remove(&reader);
@@ -171,24 +240,29 @@ impl Offers {
             stays
         });
         let mut fresh = Vec::new();
-        for (key, wanted) in wanted {
-            if self.by_key.contains_key(&key) {
+        let mut left_out = 0;
+        for (key, (wanted, seen)) in wanted {
+            if self.by_key.len() >= defaults::CHANNELS_MAX {
+                let mut finding = key.finding(world.me, &wanted.local.name);
+                let most = defaults::CHANNELS_MAX;
+                finding.close(format!("the exchange takes no more than {most} topics of a client; narrow the rules"));
+                if left_out == 0 {
+                    finding.problems.push(format!(
+                        "{} and more topics are not offered: {most} is the most that the exchange takes; narrow the rules",
+                        wanted.local.name,
+                    ));
+                }
+                left_out += 1;
+                closed.push(finding);
                 continue;
             }
-            if self.by_key.len() >= defaults::CHANNELS_MAX {
-                output.warn(format!(
-                    "{} and more topics are not offered: {} is the most that the exchange takes; narrow the rules",
-                    wanted.local.name,
-                    defaults::CHANNELS_MAX
-                ));
-                break;
-            }
             let channel = ChannelId(output.number());
-            let state = OfferState::new(channel, key.clone(), wanted);
+            let state = OfferState::new(channel, key.clone(), wanted, seen);
             fresh.push(state.offer());
             self.channels.insert(channel, state);
             self.by_key.insert(key, channel);
         }
+        self.closed = closed;
         if connected {
             output.send_list(&withdrawn, Frame::Withdraw);
             output.send_list(&fresh, Frame::Offers);
@@ -197,12 +271,57 @@ impl Offers {
 }
 
 impl OfferState {
-    fn new(channel: ChannelId, key: OfferKey, wanted: Wanted) -> Self {
+    fn new(channel: ChannelId, key: OfferKey, wanted: Wanted, seen: Seen) -> Self {
         let class = match key.command_to {
             Some(_) => Class::Command,
             None => Class::of_type(&key.type_name),
         };
-        OfferState { channel, key, wanted, class, reader: None, pace: Pace::new(0), next_sequence: 0 }
+        OfferState {
+            channel,
+            key,
+            wanted,
+            seen,
+            class,
+            demanded: false,
+            reader: None,
+            failure: None,
+            pace: Pace::new(0),
+            next_sequence: 0,
+        }
+    }
+
+    fn create_reader(&mut self, by_reader: &mut HashMap<ReaderId, ChannelId>, output: &mut Output) {
+        let reader = ReaderId(u64::from(output.number()));
+        self.reader = Some(reader);
+        if let Some(failure) = &mut self.failure {
+            failure.try_again();
+        }
+        by_reader.insert(reader, self.channel);
+        output.push(RouteCommand::CreateReader(reader, self.wanted.local.clone()));
+    }
+
+    fn finding(&self, me: &ClientId, connected: bool) -> Finding {
+        let mut finding = self.key.finding(me, &self.wanted.local.name);
+        finding.status.type_hash.clone_from(&self.wanted.local.type_hash);
+        finding.status.graph_qos.clone_from(&self.seen.profiles);
+        finding.status.own_qos = self.wanted.local.qos.to_string();
+        finding.status.rule = self.wanted.rule.as_ref().map_or_else(String::new, |rule| rule.text.clone());
+        if self.reader.is_some() {
+            finding.status.state = RouteState::Open;
+        }
+        if !connected {
+            finding.close("the line to the exchange is down");
+        }
+        if self.seen.all_refuse {
+            finding.close(self.seen.refusals.first().map_or_else(String::new, Clone::clone));
+        }
+        finding
+            .problems
+            .extend(self.seen.refusals.iter().map(|refusal| format!("{}: {refusal}", self.wanted.local.name)));
+        if let Some(failure) = &self.failure {
+            finding.close_with_problem(&format!("it cannot be read here: {}", failure.reason()));
+        }
+        finding
     }
 
     fn max_rate(&self) -> u32 {
@@ -227,8 +346,8 @@ pub(super) fn owner_of<'a, 'b>(clients: &'a BTreeSet<ClientId>, name: &'b str) -
     Some((owner, &bare[first.len()..]))
 }
 
-fn wanted_offers(world: &World<'_>, output: &mut Output) -> BTreeMap<OfferKey, Wanted> {
-    let mut wanted = BTreeMap::new();
+fn wanted_offers(world: &World<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
     for topic in &world.graph.topics {
         for (type_name, publishers) in by_type(topic) {
             match owner_of(world.clients, &topic.name) {
@@ -238,26 +357,28 @@ fn wanted_offers(world: &World<'_>, output: &mut Output) -> BTreeMap<OfferKey, W
                         name: rest.to_owned(),
                         type_name: type_name.to_owned(),
                     };
-                    wanted.insert(key, Wanted::new(topic, &publishers, None, None));
+                    outcome.offer(world.me, key, topic, &publishers, None, None);
                 }
                 Some((owner, _)) => {
                     let thing = Thing::topic(&topic.name, type_name);
                     if publishers.iter().any(|publisher| is_offered(world.rules, thing.of_node(&publisher.node))) {
-                        output.warn(format!(
-                            "{} matches an offer rule but is not offered: names under /{owner} belong to the client {owner} of the exchange; rename the topic or the client",
-                            topic.name
+                        let mut finding = Finding::topic(
+                            Direction::Out,
+                            &topic.name,
+                            format!("/{}{}", world.me, topic.name),
+                            type_name,
+                        );
+                        finding.close_with_problem(&format!(
+                            "a rule offers it, but names under /{owner} belong to the client {owner} of the exchange; rename the topic or the client"
                         ));
+                        outcome.closed.push(finding);
                     }
                 }
-                None => {
-                    if let Some((key, route)) = offer_by_rule(world.rules, topic, type_name, &publishers, output) {
-                        wanted.insert(key, route);
-                    }
-                }
+                None => offer_by_rule(world, topic, type_name, &publishers, &mut outcome),
             }
         }
     }
-    wanted
+    outcome
 }
 
 fn is_offered(rules: &Rules, thing: Thing<'_>) -> bool {
@@ -267,38 +388,136 @@ fn is_offered(rules: &Rules, thing: Thing<'_>) -> bool {
 /// What the rules let through of a topic's publishers of one type. Rules may speak of nodes, so each publisher is asked about;
 /// the rule of the first that passes says how.
 fn offer_by_rule(
-    rules: &Rules,
+    world: &World<'_>,
     topic: &LocalTopic,
     type_name: &str,
     publishers: &[&Endpoint],
-    output: &mut Output,
-) -> Option<(OfferKey, Wanted)> {
+    outcome: &mut Outcome,
+) {
     let thing = Thing::topic(&topic.name, type_name);
-    let passing: Vec<&Endpoint> =
-        publishers.iter().copied().filter(|publisher| is_offered(rules, thing.of_node(&publisher.node))).collect();
-    let rule = rules.find(Section::Offer, &thing.of_node(&passing.first()?.node))?;
+    let passing: Vec<&Endpoint> = publishers
+        .iter()
+        .copied()
+        .filter(|publisher| is_offered(world.rules, thing.of_node(&publisher.node)))
+        .collect();
+    let rule = passing.first().and_then(|first| world.rules.find(Section::Offer, &thing.of_node(&first.node)));
+    let Some(rule) = rule else { return };
     let name = rule.renamed(&topic.name);
-    if !is_topic_name(&name) {
-        output.warn(format!("{} is not offered as {name}, which is no valid topic name: is it too long?", topic.name));
-        return None;
-    }
     let only = (passing.len() < publishers.len()).then(|| passing.iter().map(|publisher| publisher.gid).collect());
     let key = OfferKey { command_to: None, name, type_name: type_name.to_owned() };
-    Some((key, Wanted::new(topic, &passing, Some(rule), only)))
+    if !is_topic_name(&key.name) {
+        let mut finding = key.finding(world.me, &topic.name);
+        finding
+            .close_with_problem(&format!("it is not offered as {}, which is no valid name: is it too long?", key.name));
+        return outcome.closed.push(finding);
+    }
+    outcome.offer(world.me, key, topic, &passing, Some(rule), only);
+}
+
+impl Outcome {
+    fn offer(
+        &mut self,
+        me: &ClientId,
+        key: OfferKey,
+        topic: &LocalTopic,
+        publishers: &[&Endpoint],
+        rule: Option<&Rule>,
+        only: Option<BTreeSet<Gid>>,
+    ) {
+        if let Some(other) = self.wanted.get(&key) {
+            let mut finding = key.finding(me, &topic.name);
+            finding.close_with_problem(&format!("{} is offered under the same name already", other.0.local.name));
+            return self.closed.push(finding);
+        }
+        if let Some(differs) = hashes_differ(publishers) {
+            let mut finding = key.finding(me, &topic.name);
+            finding.close(differs(false));
+            finding.problems.push(format!("{}: {}", topic.name, differs(true)));
+            return self.closed.push(finding);
+        }
+        let wanted = Wanted::new(topic, publishers, rule, only);
+        let seen = Seen::new(publishers, &wanted.local.qos);
+        self.wanted.insert(key, (wanted, seen));
+    }
+}
+
+impl OfferKey {
+    fn finding(&self, me: &ClientId, local_name: &str) -> Finding {
+        let owner = self.command_to.as_ref().unwrap_or(me);
+        let exchange_name = format!("/{owner}{}", self.name);
+        let mut finding = Finding::topic(Direction::Out, local_name, exchange_name, &self.type_name);
+        finding.status.peer.clone_from(&self.command_to);
+        finding
+    }
+}
+
+/// Why publishers of one type name do not publish the same type, in full or with hashes cut short; `None` if they do, as far
+/// as the distribution tells.
+fn hashes_differ<'a>(publishers: &[&'a Endpoint]) -> Option<impl Fn(bool) -> String + use<'a>> {
+    let mut hashed = publishers.iter().copied().filter(|publisher| !publisher.type_hash.is_empty());
+    let first = hashed.next()?;
+    let other = hashed.find(|publisher| publisher.type_hash != first.type_hash)?;
+    Some(move |short: bool| {
+        let hash =
+            |endpoint: &Endpoint| if short { short_hash(&endpoint.type_hash) } else { endpoint.type_hash.clone() };
+        format!(
+            "its publishers do not agree what {} is: type hash {} of {}, {} of {}; build both from the same version of the package",
+            first.type_name,
+            hash(first),
+            first.node,
+            hash(other),
+            other.node
+        )
+    })
 }
 
 impl Wanted {
     fn new(topic: &LocalTopic, publishers: &[&Endpoint], rule: Option<&Rule>, only: Option<BTreeSet<Gid>>) -> Self {
-        let found = qos::for_all(publishers.iter().map(|publisher| &publisher.qos));
         Wanted {
             local: TopicInfo {
                 name: topic.name.clone(),
                 type_name: publishers.first().map_or_else(String::new, |publisher| publisher.type_name.clone()),
-                type_hash: publishers.first().map_or_else(String::new, |publisher| publisher.type_hash.clone()),
-                qos: rule.map_or(found, |rule| rule.qos.apply(found)),
+                type_hash: publishers
+                    .iter()
+                    .map(|publisher| publisher.type_hash.clone())
+                    .find(|hash| !hash.is_empty())
+                    .unwrap_or_default(),
+                qos: route_qos(publishers, rule),
             },
             rule: rule.cloned(),
             only,
+        }
+    }
+}
+
+/// What the publishers promise together, with what the rule replaces. Its depth is for each publisher of a transient_local
+/// topic, since late joiners get the last messages of every one of them.
+fn route_qos(publishers: &[&Endpoint], rule: Option<&Rule>) -> Qos {
+    let replace = rule.map(|rule| rule.qos).unwrap_or_default();
+    let each: Vec<Qos> = publishers.iter().map(|publisher| replace.apply(publisher.qos)).collect();
+    let together = qos::for_all(each.iter());
+    match replace.depth {
+        Some(depth) if together.durability == Durability::Volatile => Qos { depth, ..together },
+        _ => together,
+    }
+}
+
+impl Seen {
+    fn new(publishers: &[&Endpoint], own: &Qos) -> Seen {
+        let refusals: Vec<String> = publishers
+            .iter()
+            .filter_map(|publisher| {
+                let policy = qos::incompatibility(&publisher.qos, own)?;
+                Some(format!(
+                    "nothing of {} is read: its rule asks for more {policy} than it offers; the rule asks for {own}, it offers {}",
+                    publisher.node, publisher.qos
+                ))
+            })
+            .collect();
+        Seen {
+            profiles: profiles(publishers.iter().map(|publisher| &publisher.qos)),
+            all_refuse: !refusals.is_empty() && refusals.len() == publishers.len(),
+            refusals,
         }
     }
 }

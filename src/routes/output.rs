@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use bytes::Bytes;
+
 use crate::{
     defaults,
-    ids::{ReaderId, WriterId},
-    model::TopicInfo,
+    ids::{CallId, CallerId, ReaderId, RequestId, ServerId, WriterId},
+    model::{ServiceInfo, TopicInfo},
     wire::Frame,
 };
 
@@ -25,6 +27,24 @@ pub enum RouteCommand {
     PublishStop(WriterId),
     /// Publish it no more.
     DestroyWriter(WriterId),
+    /// Send this frame about a service call to the exchange, as urgently as a command. It is never too large.
+    SendCall(Frame),
+    /// Serve a service that is elsewhere. If that fails, say so with [`super::Routes::handle_server_failed`].
+    CreateServer(ServerId, ServiceInfo),
+    /// Serve it no more. Every request that we were told of has its answer before.
+    DestroyServer(ServerId),
+    /// Answer a request with a serialized response.
+    Respond(ServerId, RequestId, Bytes),
+    /// Answer a request with its type's own word for failure, for the reason given.
+    RespondFailure(ServerId, RequestId, String),
+    /// Begin to call a local service for others. If that fails, say so with [`super::Routes::handle_caller_failed`].
+    CreateCaller(CallerId, ServiceInfo),
+    /// Call it no more.
+    DestroyCaller(CallerId),
+    /// Call a local service with a serialized request. If that fails, say so with [`super::Routes::handle_call_failed`].
+    Call(CallerId, CallId, Bytes),
+    /// Nobody waits for the answer to that call any more.
+    ForgetCall(CallerId, CallId),
     /// Tell the user why a topic does not go the way that the rules say.
     Warn(String),
 }
@@ -34,7 +54,7 @@ pub enum RouteCommand {
 pub(super) struct Output {
     commands: VecDeque<RouteCommand>,
     next_id: u32,
-    /// Warnings that hold, so that each is given once.
+    /// Warnings about single messages, so that each is given once in a connection.
     warned: BTreeSet<String>,
 }
 
@@ -58,13 +78,18 @@ impl Output {
         }
     }
 
-    /// A number that no other reader, writer or channel has.
+    /// A number that no other reader, writer, server, caller or channel has.
     pub(super) fn number(&mut self) -> u32 {
         let number = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
         number
     }
 
+    pub(super) fn forget_warnings(&mut self) {
+        self.warned.clear();
+    }
+
+    /// Tells of something that happened to a single message. What holds for a route is a problem of its report.
     pub(super) fn warn(&mut self, warning: String) {
         if self.warned.len() < defaults::ROUTE_WARNINGS_MAX && self.warned.insert(warning.clone()) {
             self.push(RouteCommand::Warn(warning));

@@ -38,6 +38,20 @@ impl Section {
     }
 }
 
+impl std::str::FromStr for Section {
+    type Err = UnknownSection;
+
+    fn from_str(word: &str) -> Result<Self, UnknownSection> {
+        let found = Section::ALL.into_iter().find(|section| section.as_str() == word);
+        found.ok_or_else(|| UnknownSection(word.chars().take(40).collect()))
+    }
+}
+
+/// A word that is no [`Section`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no section of the rules; use offer, want or accept")]
+pub struct UnknownSection(String);
+
 /// The sort of thing that a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
@@ -172,6 +186,11 @@ impl Rule {
         }
     }
 
+    /// How many patterns it stands for at the exchange.
+    fn weight(&self) -> usize {
+        if self.subject == Subject::Action { 2 } else { 1 }
+    }
+
     fn covers(&self, thing: &Thing<'_>) -> bool {
         let (name, type_name) = match (self.subject, thing.subject) {
             (mine, theirs) if mine == theirs => (thing.name, Some(thing.type_name)),
@@ -255,9 +274,10 @@ impl Rules {
         let in_force = match section {
             Section::Offer => self.offer.len(),
             // The exchange holds these together, as interests.
-            Section::Want | Section::Accept => self.want.len() + self.accept.len(),
+            Section::Want | Section::Accept => self.want.iter().chain(&self.accept).map(Rule::weight).sum(),
         };
-        if in_force >= defaults::INTERESTS_MAX {
+        let weight = if section == Section::Offer { 1 } else { rule.weight() };
+        if in_force + weight > defaults::INTERESTS_MAX {
             return Err(TooManyRules);
         }
         let id = RuleId(self.next);
@@ -405,6 +425,14 @@ pub(in crate::routes) mod tests {
         assert_ne!(again, first, "numbers are not used again");
         while rules.add(Section::Accept, topic("/x", None, None), false).is_ok() {}
         assert_eq!(rules.want.len() + rules.accept.len(), defaults::INTERESTS_MAX);
+    }
+
+    #[test]
+    fn rules_for_actions_count_twice_since_the_exchange_is_asked_for_topics_and_services() {
+        let mut rules = Rules::default();
+        while rules.add(Section::Want, rule(Subject::Action, "/*/spin"), false).is_ok() {}
+        let patterns = |of: fn(&Rule) -> Vec<String>| rules.want.iter().flat_map(of).count();
+        assert_eq!(patterns(Rule::topic_patterns) + patterns(Rule::service_patterns), defaults::INTERESTS_MAX);
     }
 
     #[test]

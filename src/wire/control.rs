@@ -321,11 +321,11 @@ impl Login {
 
 impl Interests {
     pub(super) fn check(&self) -> Result<(), WireError> {
-        let count = self.wants.len() + self.accepts.len();
+        let count = self.wants.len() + self.accepts.len() + self.services.len();
         if count > defaults::INTERESTS_MAX {
             return Err(too_many(FrameKind::Interests, "patterns", count, defaults::INTERESTS_MAX));
         }
-        for pattern in self.wants.iter().chain(&self.accepts) {
+        for pattern in self.wants.iter().chain(&self.accepts).chain(&self.services) {
             check_length(FrameKind::Interests, "pattern", pattern, defaults::NAME_MAX)?;
         }
         Ok(())

@@ -351,6 +351,25 @@ mod tests {
                 }]),
                 "topic name in the Offers frame is not valid: \"no slash\"",
             ),
+            (
+                Frame::ServiceOffers(vec![ServiceOffer {
+                    channel: ChannelId(1),
+                    service: ServiceInfo { name: "no slash".to_owned(), ..service() },
+                }]),
+                "service name in the ServiceOffers frame is not valid: \"no slash\"",
+            ),
+            (
+                Frame::Interests(Interests {
+                    wants: vec!["/a".to_owned(); defaults::INTERESTS_MAX],
+                    services: vec!["/a".to_owned()],
+                    ..Interests::default()
+                }),
+                "patterns in the Interests frame number 257",
+            ),
+            (
+                Frame::Interests(Interests { services: vec!["x".repeat(257)], ..Interests::default() }),
+                "pattern in the Interests frame has 257 bytes",
+            ),
         ] {
             let error = ready().next(&mut BytesMut::from(bytes_of(&frame).as_slice())).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");

@@ -74,8 +74,8 @@ class Exchange:
         self.wait_for_status(lambda status: status.open and status.port == self.port, "the open port")
         return self
 
-    def client(self, role, client_id, rules=RULES, domain=None, port=None, name=None, flags=()):
-        """Starts a robot or operator in a graph of its own."""
+    def client(self, role, client_id, rules=RULES, domain=None, port=None, name=None, flags=(), environment=None):
+        """Starts a robot or operator in a graph of its own; `environment` is what it finds besides the usual."""
         rules_file = self.folder / f"{client_id}.yaml"
         rules_file.write_text(rules)
         arguments = [
@@ -83,7 +83,7 @@ class Exchange:
             f"127.0.0.1:{port or self.port}", "--rules", rules_file, *flags,
         ]
         domain = domain or self.domains.next()
-        client = Client(client_id, role, self.processes.new(client_id, arguments, domain), self._graph(domain))
+        client = Client(client_id, role, self.processes.new(client_id, arguments, domain, **(environment or {})), self._graph(domain))
         self.clients[client_id] = client
         client.process.start()
         return client

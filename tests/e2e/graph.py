@@ -44,6 +44,34 @@ class Graph:
         self.node.destroy_node()
         assert not self._thread.is_alive(), f"the node in domain {self.domain} does not stop"
 
+    def new_node(self, name):
+        """One more node in this graph; end it with `end_node`."""
+        node = Node(
+            name, context=self.context, use_global_arguments=False, enable_rosout=False, start_parameter_services=False
+        )
+        self._executor.add_node(node)
+        return node
+
+    def end_node(self, node):
+        def end():
+            self._executor.remove_node(node)
+            node.destroy_node()
+
+        self._while_nothing_waits(end)
+
+    def _while_nothing_waits(self, action):
+        """Runs `action` in the executor's thread: what is destroyed while that thread waits for it ends the thread."""
+        done = threading.Event()
+
+        def run():
+            try:
+                action()
+            finally:
+                done.set()
+
+        self._executor.create_task(run)
+        assert done.wait(30), f"the executor of domain {self.domain} does not run any more"
+
     def publisher(self, message_type, topic, qos=RELIABLE):
         return self.node.create_publisher(message_type, topic, qos)
 
@@ -51,11 +79,14 @@ class Graph:
         return Collector(self.node, message_type, topic, qos, raw)
 
     def destroy(self, *endpoints):
-        for endpoint in endpoints:
-            if isinstance(endpoint, Collector):
-                self.node.destroy_subscription(endpoint.subscription)
-            else:
-                self.node.destroy_publisher(endpoint)
+        def end():
+            for endpoint in endpoints:
+                if isinstance(endpoint, Collector):
+                    self.node.destroy_subscription(endpoint.subscription)
+                else:
+                    self.node.destroy_publisher(endpoint)
+
+        self._while_nothing_waits(end)
 
     def topics(self):
         """Names of the topics that anybody else but this node publishes, hidden ones left out."""

@@ -1,6 +1,6 @@
 //! One process per test.
 
-use std::process::Command;
+use std::{ffi::OsString, process::Command};
 
 /// Runs `body` in a process of its own, which is this program once more with only the test of this name, and with these
 /// ROS arguments.
@@ -9,6 +9,16 @@ use std::process::Command;
 /// of the end of the first then loses the second. Programs have one bridge and one node, only tests start many. Besides,
 /// ROS arguments belong to the process.
 pub(crate) fn alone(test: &str, ros_args: &[&str], body: impl FnOnce()) {
+    alone_with(test, ros_args, Vec::new, body);
+}
+
+/// The same with these variables of the environment, which are only asked for outside the process.
+pub(crate) fn alone_with(
+    test: &str,
+    ros_args: &[&str],
+    environment: impl FnOnce() -> Vec<(&'static str, OsString)>,
+    body: impl FnOnce(),
+) {
     const ALONE: &str = "SWITCHBOARD_TEST_ALONE";
     const PASSED: &str = "the test passed in its own process";
     if std::env::var_os(ALONE).is_some() {
@@ -22,6 +32,7 @@ pub(crate) fn alone(test: &str, ros_args: &[&str], body: impl FnOnce()) {
         .args(["--exact", test, "--nocapture", "--"])
         .args(ros_args)
         .env(ALONE, "1")
+        .envs(environment())
         .output()
         .unwrap();
     let (told, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

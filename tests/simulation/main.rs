@@ -8,7 +8,7 @@ mod world;
 use std::time::Duration;
 
 use switchboard::traffic::{Direction, MeterName, TrafficReport};
-use world::{Fault, World};
+use world::{Fault, Outcome, World};
 
 const ODOM: &str = "nav_msgs/msg/Odometry";
 const TWIST: &str = "geometry_msgs/msg/Twist";
@@ -165,5 +165,119 @@ fn the_figures_of_all_nodes_add_up_to_what_was_published() {
             let there = of(&world.traffic(client), client, Direction::In);
             assert!(there > half_way, "seed {seed}: the way there takes time");
         }
+    }
+}
+
+/// Three robots that each serve a mode and an action, slowly, and an operator who serves nothing.
+fn a_serving_fleet(seed: u64) -> World {
+    let mut world = World::new(seed);
+    world.service_takes = 3_000;
+    for id in ["r1", "r2", "r3", "op"] {
+        world.add_client(id);
+    }
+    for robot in ["r1", "r2", "r3"] {
+        world.graph(robot).serve("/set_mode", SET_BOOL);
+        world.graph(robot).serve(RESULT, "nav2_msgs/action/Spin_GetResult");
+    }
+    world
+}
+
+const SET_BOOL: &str = "std_srvs/srv/SetBool";
+const RESULT: &str = "/spin/_action/get_result";
+/// Longer than every limit, with back-off and grace.
+const EVERY_LIMIT: Duration = Duration::from_secs(45);
+
+/// A random fault of a random client, or of the server.
+fn a_fault(world: &mut World) -> Fault<'static> {
+    let client = ["r1", "r2", "r3", "op"][world.random(0..4) as usize];
+    match world.random(0..4) {
+        0 => Fault::Cut(client),
+        1 => Fault::HalfOpen(client),
+        2 => Fault::RestartClient(client),
+        _ => Fault::RestartServer,
+    }
+}
+
+/// Everybody calls everybody, and everybody answers; everything of the others is served, and nothing else.
+fn check_services(world: &mut World, seed: u64) {
+    for caller in ["r1", "r2", "r3", "op"] {
+        for owner in ["r1", "r2", "r3"] {
+            for service in ["/set_mode", RESULT] {
+                let call = world.call(caller, &format!("/{owner}{service}"));
+                assert_eq!(call.is_some(), caller != owner, "seed {seed}: {service} of {owner} at {caller}");
+                if let Some(call) = call {
+                    world.run(Duration::from_secs(5));
+                    assert_eq!(world.outcome(call), Outcome::Answered, "seed {seed}: {service} of {owner} at {caller}");
+                }
+            }
+        }
+        let others = if caller == "op" { 3 } else { 2 };
+        assert_eq!(world.graph(caller).served().len(), 2 * others, "seed {seed}: {caller} serves more, or less");
+    }
+}
+
+#[test]
+fn every_call_is_answered_while_nothing_fails() {
+    for seed in 0..5 {
+        let mut world = a_serving_fleet(seed);
+        world.run(Duration::from_secs(10));
+        check_services(&mut world, seed);
+    }
+}
+
+#[test]
+fn every_call_ends_within_its_limit_whatever_fails_and_results_outlive_all_but_their_caller() {
+    let (mut answered, mut failed) = (0, 0);
+    for seed in 0..60 {
+        let mut world = a_serving_fleet(seed);
+        world.run(Duration::from_secs(10));
+        let (mut calls, mut results) = (vec![], vec![]);
+        for _ in 0..world.random(1..10) {
+            for _ in 0..world.random(0..20) {
+                let caller = ["r1", "r2", "r3", "op"][world.random(0..4) as usize];
+                let owner = ["r1", "r2", "r3"][world.random(0..3) as usize];
+                calls.extend(world.call(caller, &format!("/{owner}/set_mode")));
+                results.extend(world.call(caller, &format!("/{owner}{RESULT}")));
+                let pause = Duration::from_millis(world.random(0..500));
+                world.run(pause);
+            }
+            let fault = a_fault(&mut world);
+            world.inject(fault);
+        }
+        world.run(EVERY_LIMIT);
+        for call in calls {
+            match world.outcome(call) {
+                Outcome::Waits => panic!("seed {seed}: call {call} hangs"),
+                Outcome::Answered => answered += 1,
+                Outcome::Failed => failed += 1,
+                Outcome::Dead => {}
+            }
+        }
+        for result in results {
+            let outcome = world.outcome(result);
+            assert!(matches!(outcome, Outcome::Answered | Outcome::Dead), "seed {seed}: result {result}: {outcome:?}");
+        }
+        check_services(&mut world, seed);
+    }
+    assert!(answered > 100 && failed > 20, "{answered} answered, {failed} failed: the faults hit nothing");
+}
+
+#[test]
+fn a_service_that_stops_takes_its_calls_and_its_proxies_with_it() {
+    for seed in 0..10 {
+        let mut world = a_serving_fleet(seed);
+        world.run(Duration::from_secs(10));
+        world.service_takes = 3_600_000;
+        let call = world.call("op", "/r1/set_mode").unwrap();
+        world.run(Duration::from_millis(500));
+        assert_eq!(world.outcome(call), Outcome::Waits);
+        world.graph("r1").stop_serving("/set_mode");
+        world.run(Duration::from_secs(1));
+        assert_eq!(world.outcome(call), Outcome::Failed, "seed {seed}: at once, not at its limit");
+        assert!(!world.graph("op").served().contains(&"/r1/set_mode"), "seed {seed}");
+        world.graph("r1").serve("/set_mode", SET_BOOL);
+        world.service_takes = 100;
+        world.run(Duration::from_secs(1));
+        check_services(&mut world, seed);
     }
 }

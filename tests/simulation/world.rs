@@ -10,11 +10,15 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use switchboard::{
     hub::{Command, Hub, Limits},
-    ids::{ClientId, ConnectionId, FeedId, PublisherId, ReaderId, SessionId, WriterId},
-    model::{ClientKind, Qos, TopicInfo},
+    ids::{
+        CallId, CallerId, ClientId, ConnectionId, FeedId, PublisherId, ReaderId, RequestId, ServerId, SessionId,
+        WriterId,
+    },
+    model::{ClientKind, Qos, ServiceInfo, TopicInfo},
     registry::{KnownClient, LoginRecord},
     routes::{
-        Endpoint, Gid, LocalGraph, LocalTopic, Outgoing, Pattern, RouteCommand, Routes, Rule, Rules, Section, Subject,
+        Endpoint, Gid, LocalGraph, LocalService, LocalTopic, Outgoing, Pattern, RouteCommand, Routes, Rule, Rules,
+        Section, Subject,
     },
     session::{Backoff, Output, Session, Timing},
     time::{Mono, Now, Wall},
@@ -41,11 +45,53 @@ enum Side {
 }
 
 enum Happening {
-    Bytes { connection: ConnectionId, to: Side, bytes: Bytes },
-    Broken { connection: ConnectionId, side: Side },
-    Dial { client: usize, life: u64 },
-    Recorded { life: u64, connection: ConnectionId, session: SessionId },
-    GraphSettled { client: usize },
+    Bytes {
+        connection: ConnectionId,
+        to: Side,
+        bytes: Bytes,
+    },
+    Broken {
+        connection: ConnectionId,
+        side: Side,
+    },
+    Dial {
+        client: usize,
+        life: u64,
+    },
+    Recorded {
+        life: u64,
+        connection: ConnectionId,
+        session: SessionId,
+    },
+    GraphSettled {
+        client: usize,
+    },
+    /// A local service of a client answers a call.
+    Answered {
+        client: usize,
+        life: u64,
+        caller: CallerId,
+        call: CallId,
+    },
+}
+
+/// What became of a request in a local graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nothing yet.
+    Waits,
+    /// The response came.
+    Answered,
+    /// The type's word for failure came.
+    Failed,
+    /// The process that had it died.
+    Dead,
+}
+
+struct Asked {
+    client: usize,
+    server: ServerId,
+    outcome: Outcome,
 }
 
 struct Entry {
@@ -92,6 +138,9 @@ pub(crate) struct Graph {
     subscribers: Vec<(String, String)>,
     readers: BTreeMap<ReaderId, TopicInfo>,
     writers: BTreeMap<WriterId, TopicInfo>,
+    services: Vec<(String, String)>,
+    servers: BTreeMap<ServerId, ServiceInfo>,
+    callers: BTreeMap<CallerId, ServiceInfo>,
 }
 
 impl Graph {
@@ -105,6 +154,34 @@ impl Graph {
         self.subscribers.push((name.to_owned(), type_name.to_owned()));
     }
 
+    /// Somebody serves a service.
+    pub(crate) fn serve(&mut self, name: &str, type_name: &str) {
+        self.services.push((name.to_owned(), type_name.to_owned()));
+    }
+
+    /// Nobody serves it any more.
+    pub(crate) fn stop_serving(&mut self, name: &str) {
+        self.services.retain(|(service, _)| service != name);
+    }
+
+    /// Names of the services of others that we serve.
+    pub(crate) fn served(&self) -> Vec<&str> {
+        self.servers.values().map(|service| service.name.as_str()).collect()
+    }
+
+    fn service_snapshot(&self) -> Vec<LocalService> {
+        let mut services: BTreeMap<&str, Vec<Endpoint>> = BTreeMap::new();
+        let mut add = |name, type_name: &str, own| services.entry(name).or_default().push(endpoint(type_name, own));
+        for (name, type_name) in &self.services {
+            add(name, type_name, false);
+        }
+        for service in self.servers.values() {
+            add(&service.name, &service.type_name, true);
+        }
+        let services = services.into_iter();
+        services.map(|(name, servers)| LocalService { name: name.to_owned(), servers }).collect()
+    }
+
     fn snapshot(&self) -> LocalGraph {
         let mut topics: BTreeMap<&str, LocalTopic> = BTreeMap::new();
         let mut add = |name: &'_ str, type_name: &str, own: bool, publishes: bool| {
@@ -115,14 +192,7 @@ impl Graph {
                 publishers: vec![],
                 subscribers: vec![],
             });
-            let endpoint = Endpoint {
-                gid: Gid([0; 24]),
-                node: "/node".to_owned(),
-                type_name: type_name.to_owned(),
-                type_hash: String::new(),
-                qos: Qos::default(),
-                own,
-            };
+            let endpoint = endpoint(type_name, own);
             if publishes { topic.publishers.push(endpoint) } else { topic.subscribers.push(endpoint) }
         };
         for (name, type_name) in &self.publishers {
@@ -137,7 +207,7 @@ impl Graph {
         for topic in self.readers.values() {
             add(&topic.name, &topic.type_name, true, false);
         }
-        LocalGraph { topics: topics.into_values().collect(), services: Vec::new() }
+        LocalGraph { topics: topics.into_values().collect(), services: self.service_snapshot() }
     }
 
     fn name_of(&self, name: &str) -> &str {
@@ -177,6 +247,9 @@ pub(crate) struct World {
     /// Sessions of the registry: client, and whether it has ended.
     registry: BTreeMap<SessionId, (LoginRecord, bool)>,
     deliveries: Vec<(String, String)>,
+    asked: Vec<Asked>,
+    /// Longest time that a service takes to answer [ms].
+    pub(crate) service_takes: u64,
     /// Stop messages: at which client, on which topic.
     stops: Vec<(String, String)>,
 }
@@ -197,6 +270,8 @@ impl World {
             dead_wires: vec![],
             registry: BTreeMap::new(),
             deliveries: vec![],
+            asked: vec![],
+            service_takes: 100,
             stops: vec![],
         }
     }
@@ -265,6 +340,32 @@ impl World {
         }
     }
 
+    /// Another node of `id` calls `service`, if it is served there. Returns its number.
+    pub(crate) fn call(&mut self, id: &str, service: &str) -> Option<usize> {
+        let client = self.index(id);
+        let servers = &self.clients[client].graph.servers;
+        let (&server, _) = servers.iter().find(|(_, info)| info.name == service)?;
+        let request = RequestId(self.asked.len() as u64);
+        self.asked.push(Asked { client, server, outcome: Outcome::Waits });
+        let now = self.now.mono;
+        self.clients[client].routes.handle_local_request(server, request, Bytes::from_static(b"request"), now);
+        self.carry_out_routes(client);
+        Some(request.0 as usize)
+    }
+
+    /// What became of a call.
+    pub(crate) fn outcome(&self, call: usize) -> Outcome {
+        self.asked[call].outcome
+    }
+
+    fn end_call(&mut self, client: usize, server: ServerId, request: RequestId, outcome: Outcome) {
+        assert!(self.clients[client].graph.servers.contains_key(&server), "answered by a server that is gone");
+        let asked = &mut self.asked[request.0 as usize];
+        assert_eq!((asked.client, asked.server), (client, server));
+        assert_eq!(asked.outcome, Outcome::Waits, "request {request} is answered twice");
+        asked.outcome = outcome;
+    }
+
     pub(crate) fn forget_deliveries(&mut self) {
         self.deliveries.clear();
     }
@@ -322,6 +423,10 @@ impl World {
                 client.routes = Routes::new(client.id.clone(), ClientKind::Robot, everything());
                 client.graph.readers.clear();
                 client.graph.writers.clear();
+                client.graph.servers.clear();
+                client.graph.callers.clear();
+                let lost = self.asked.iter_mut().filter(|asked| asked.client == index);
+                lost.filter(|asked| asked.outcome == Outcome::Waits).for_each(|asked| asked.outcome = Outcome::Dead);
                 client.backoff = Backoff::default();
                 client.life += 1;
                 if let Some((connection, _)) = client.end.take() {
@@ -405,6 +510,15 @@ impl World {
                 self.clients[client].routes.handle_graph(snapshot);
                 self.carry_out_routes(client);
             }
+            Happening::Answered { client: index, life, caller, call } => {
+                let client = &mut self.clients[index];
+                let Some(service) = client.graph.callers.get(&caller).filter(|_| client.life == life) else { return };
+                // A server that has gone answers nothing.
+                if client.graph.services.iter().any(|(name, _)| *name == service.name) {
+                    client.routes.handle_local_response(call, Bytes::from_static(b"response"), self.now.mono);
+                    self.carry_out_routes(index);
+                }
+            }
         }
     }
 
@@ -471,6 +585,11 @@ impl World {
                 client.routes.handle_clients(update.clients.into_iter().map(|client| client.id));
             }
             Output::Frame(Frame::FeedsOpen(feeds)) => client.routes.handle_feeds_open(feeds),
+            Output::Frame(Frame::ServicesOpen(feeds)) => client.routes.handle_services_open(feeds),
+            Output::Frame(Frame::Request(request)) => client.routes.handle_request(request, self.now.mono),
+            Output::Frame(Frame::Response(response)) => client.routes.handle_response(response, self.now.mono),
+            Output::Frame(Frame::CallFailed(failure)) => client.routes.handle_failure(&failure, self.now.mono),
+            Output::Frame(Frame::Abandon(calls)) => client.routes.handle_abandon(&calls),
             Output::Frame(Frame::FeedsClosed(feeds)) => client.routes.handle_feeds_closed(&feeds),
             Output::Frame(Frame::Demands(demands)) => client.routes.handle_demands(&demands),
             Output::Frame(Frame::Data(data)) => {
@@ -547,7 +666,7 @@ impl World {
         while let Some(command) = self.clients[index].routes.poll_command() {
             let graph = &mut self.clients[index].graph;
             let changed = match command {
-                RouteCommand::Send(frame) => {
+                RouteCommand::Send(frame) | RouteCommand::SendCall(frame) => {
                     self.send_from_client(index, &frame);
                     false
                 }
@@ -561,6 +680,40 @@ impl World {
                     false
                 }
                 RouteCommand::DestroyWriter(writer) => graph.writers.remove(&writer).is_some(),
+                RouteCommand::CreateServer(server, service) => graph.servers.insert(server, service).is_none(),
+                RouteCommand::DestroyServer(server) => {
+                    let mut waiting = self.asked.iter().filter(|asked| asked.outcome == Outcome::Waits);
+                    assert!(!waiting.any(|asked| (asked.client, asked.server) == (index, server)), "not answered");
+                    graph.servers.remove(&server).is_some()
+                }
+                RouteCommand::Respond(server, request, payload) => {
+                    assert_eq!(payload, Bytes::from_static(b"response"));
+                    self.end_call(index, server, request, Outcome::Answered);
+                    false
+                }
+                RouteCommand::RespondFailure(server, request, reason) => {
+                    assert!(!reason.is_empty());
+                    self.end_call(index, server, request, Outcome::Failed);
+                    false
+                }
+                RouteCommand::CreateCaller(caller, service) => {
+                    graph.callers.insert(caller, service);
+                    false
+                }
+                RouteCommand::DestroyCaller(caller) => {
+                    graph.callers.remove(&caller);
+                    false
+                }
+                RouteCommand::Call(caller, call, _) => {
+                    assert!(graph.callers.contains_key(&caller));
+                    let life = self.clients[index].life;
+                    let takes = Duration::from_millis(self.random(1..self.service_takes + 1));
+                    self.plan(takes, Happening::Answered { client: index, life, caller, call });
+                    false
+                }
+                RouteCommand::ForgetCall(..) => false,
+                // Calls fail when lines do.
+                RouteCommand::Warn(warning) if warning.contains("has failed") => false,
                 RouteCommand::Warn(warning) => panic!("{}: {warning}", self.clients[index].id),
             };
             if changed {
@@ -622,7 +775,9 @@ impl World {
     fn next_timeout(&self) -> Option<Mono> {
         let server = self.server_ends.values().filter_map(|end| end.session.poll_timeout());
         let clients = self.clients.iter().filter_map(|client| client.end.as_ref()?.1.session.poll_timeout());
-        server.chain(clients).min()
+        let routes = self.clients.iter().filter_map(|client| client.routes.poll_timeout());
+        let calls = routes.chain(self.hub.poll_timeout()).map(|at| at.max(self.now.mono));
+        server.chain(clients).chain(calls).min()
     }
 
     fn handle_timeouts(&mut self) {
@@ -636,6 +791,16 @@ impl World {
             if let Some(end) = self.end_of(connection, side) {
                 end.session.handle_timeout(now);
                 self.work(connection, side);
+            }
+        }
+        if self.hub.poll_timeout().is_some_and(|at| at <= now.mono) {
+            self.hub.handle_timeout(now);
+            self.carry_out_hub();
+        }
+        for index in 0..self.clients.len() {
+            if self.clients[index].routes.poll_timeout().is_some_and(|at| at <= now.mono) {
+                self.clients[index].routes.handle_timeout(now.mono);
+                self.carry_out_routes(index);
             }
         }
     }
@@ -663,6 +828,17 @@ impl World {
     }
 }
 
+fn endpoint(type_name: &str, own: bool) -> Endpoint {
+    Endpoint {
+        gid: Gid([0; 24]),
+        node: "/node".to_owned(),
+        type_name: type_name.to_owned(),
+        type_hash: String::new(),
+        qos: Qos::default(),
+        own,
+    }
+}
+
 fn other(side: Side) -> Side {
     if side == Side::Server { Side::Client } else { Side::Server }
 }
@@ -684,6 +860,10 @@ fn everything() -> Rules {
     for section in Section::ALL {
         let rule = Rule { stop: section == Section::Accept, ..Rule::new(Subject::Topic, all.clone()) };
         rules.add(section, rule, false).unwrap();
+    }
+    for section in [Section::Offer, Section::Want] {
+        rules.add(section, Rule::new(Subject::Service, all.clone()), false).unwrap();
+        rules.add(section, Rule::new(Subject::Action, all.clone()), false).unwrap();
     }
     rules
 }

@@ -75,6 +75,7 @@ impl Hub {
             && let Stage::Ready { since, .. } = line.stage
         {
             let figures = figures(connection);
+            let calls = self.calls.tally(connection);
             status.state = ClientState::On;
             status.address = line.address;
             status.last_seen = line.last_seen;
@@ -82,12 +83,16 @@ impl Hub {
             status.reason.clear();
             status.round_trip = line.clock.map(|clock| clock.round_trip);
             status.clock_offset = line.clock.map(|clock| clock.offset);
+            status.problems.clone_from(&line.problems);
             status.traffic = Traffic {
                 messages_in: line.messages_in,
                 messages_out: line.messages_out,
                 bytes_in: figures.bytes_in,
                 bytes_out: figures.bytes_out,
                 messages_dropped: figures.messages_dropped,
+                calls_in: calls.calls_in,
+                calls_out: calls.calls_out,
+                calls_failed: calls.failed,
                 ..Traffic::default()
             };
         }
