@@ -236,8 +236,8 @@ impl Feeds {
         let commands = self.entries.values().map(|entry| &entry.announcement).filter(|feed| feed.flow != Flow::State);
         for feed in commands.filter(|feed| interests.match_feed(me, feed)) {
             let clients = commanders.entry(&feed.topic.name).or_default();
-            if !clients.contains(&&feed.origin) {
-                clients.push(&feed.origin);
+            if let Err(place) = clients.binary_search(&&feed.origin) {
+                clients.insert(place, &feed.origin);
             }
         }
         commanders.into_iter().filter(|(_, clients)| clients.len() > 1).collect()

@@ -120,7 +120,7 @@ fn a_topic_of_two_commanders_is_contested_until_one_goes() {
     exchange.offer(C, 1, command_to("r1"), "/cmd_vel");
     exchange.offer(C, 2, command_to("r1"), "/arm");
     exchange.offer(C, 3, command_to("bob"), "/cmd_vel");
-    assert_eq!(exchange.contested("r1"), ["/cmd_vel: bob, alice"], "nobody may command the arm");
+    assert_eq!(exchange.contested("r1"), ["/cmd_vel: alice, bob"], "nobody may command the arm");
     assert_eq!(exchange.contested("bob"), [""; 0]);
     exchange.leave(B, true);
     assert_eq!(exchange.contested("r1"), [""; 0]);
