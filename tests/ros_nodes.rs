@@ -19,13 +19,14 @@ use r2r::{
 use ros_process::alone;
 use switchboard::{
     admin::{AdminError, AdminReply, AdminRequest},
-    ids::{ClientId, ReaderId},
+    ids::{ClientId, ReaderId, RuleId},
     model::{ClientKind, Durability, Qos, TopicInfo},
     registry::{ExportRequest, ExportTable, Exported},
     ros::{
         AdminClient, AdminQuery, AskError, Bridge, BridgeEvent, BridgeOptions, ClientNode, ClientParameters,
-        NodeOptions, RosError, ServerNode, ServerParameters,
+        NodeOptions, RosError, RouteClient, RouteQuery, ServerNode, ServerParameters,
     },
+    routes::{Direction, RouteKind, RouteList, RouteReply, RouteRequest, RouteState, RouteStatus, RuleStatus, Section},
     status::{ClientState, ClientStatus, LineStatus, ServerStatus, Traffic},
     time::Wall,
 };
@@ -60,6 +61,11 @@ fn client_parameters(kind: Option<&str>) -> ClientParameters {
         ping_period: 1.0,
         keep_alive_timeout: 4.0,
     }
+}
+
+/// For nodes that are not asked about their routes.
+fn nobody_asks() -> mpsc::Sender<RouteQuery> {
+    mpsc::channel(1).0
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -385,7 +391,7 @@ fn wrong_ros_arguments_are_refused_with_words() {
 }
 
 async fn wrong_ros_arguments_are_refused_with_words_here() {
-    let error = ClientNode::start(options("robot"), client_parameters(None)).err().unwrap();
+    let error = ClientNode::start(options("robot"), client_parameters(None), nobody_asks()).err().unwrap();
     assert!(matches!(error, RosError::Arguments(_)), "{error}");
 }
 
@@ -397,7 +403,7 @@ fn a_parameter_of_the_wrong_type_is_refused_with_its_name() {
 }
 
 async fn a_parameter_of_the_wrong_type_is_refused_with_its_name_here() {
-    let error = ClientNode::start(options("robot"), client_parameters(None)).err().unwrap();
+    let error = ClientNode::start(options("robot"), client_parameters(None), nobody_asks()).err().unwrap();
     assert!(error.to_string().contains("server"), "{error}");
 }
 
@@ -410,7 +416,7 @@ fn a_client_shows_its_line_and_the_table() {
 }
 
 async fn a_client_shows_its_line_and_the_table_here() {
-    let node = ClientNode::start(options("operator"), client_parameters(Some("operator"))).unwrap();
+    let node = ClientNode::start(options("operator"), client_parameters(Some("operator")), nobody_asks()).unwrap();
     let parameters = node.parameters();
     assert_eq!((parameters.kind.as_deref(), parameters.client_id.as_str()), (Some("observer"), "eve"));
     let full = node.fully_qualified_name().to_owned();
@@ -439,9 +445,100 @@ async fn a_client_shows_its_line_and_the_table_here() {
     drop(node);
 }
 
+fn a_list() -> RouteList {
+    let route = RouteStatus {
+        kind: RouteKind::Topic,
+        direction: Direction::Out,
+        state: RouteState::Closed,
+        reason: "why".to_owned(),
+        local_name: "/odom".to_owned(),
+        exchange_name: "/r1/odom".to_owned(),
+        type_name: "nav_msgs/msg/Odometry".to_owned(),
+        type_hash: String::new(),
+        peer: ClientId::new("r2").ok(),
+        graph_qos: "reliable, volatile".to_owned(),
+        own_qos: "best_effort, volatile".to_owned(),
+        rule: "{topic: /odom}".to_owned(),
+        rate: 1.5,
+        messages: 3,
+        dropped: 2,
+    };
+    let rule = RuleStatus { id: RuleId(7), section: Section::Offer, rule: "{topic: /odom}".to_owned() };
+    RouteList { routes: vec![route], rules: vec![rule] }
+}
+
+#[test]
+fn a_client_is_asked_about_its_routes_and_rules() {
+    alone("a_client_is_asked_about_its_routes_and_rules", &[], || {
+        runtime().block_on(a_client_is_asked_about_its_routes_and_rules_here())
+    });
+}
+
+async fn a_client_is_asked_about_its_routes_and_rules_here() {
+    let (sender, mut requests) = mpsc::channel::<RouteQuery>(8);
+    let node = ClientNode::start(options("robot"), client_parameters(None), sender).unwrap();
+    let full = node.fully_qualified_name().to_owned();
+    tokio::spawn(async move {
+        while let Some((request, reply)) = requests.recv().await {
+            let answer = match request {
+                RouteRequest::List => Ok(RouteReply::Listed(a_list())),
+                RouteRequest::AddRule { section: Section::Want, rule, first: true } if rule == "/*/odom" => {
+                    Ok(RouteReply::Added(RuleId(8)))
+                }
+                RouteRequest::AddRule { rule, .. } => Err(AdminError(format!("not {rule}"))),
+                RouteRequest::RemoveRule(id) => Ok(RouteReply::Removed(format!("rule {id}"))),
+            };
+            let _ = reply.send(answer);
+        }
+    });
+    let client = RouteClient::connect(Some(&full), LIMIT).await.unwrap();
+    assert_eq!(client.server(), full);
+    assert_eq!(client.ask(RouteRequest::List, LIMIT).await, Ok(RouteReply::Listed(a_list())));
+    let add = |section, rule: &str| RouteRequest::AddRule { section, rule: rule.to_owned(), first: true };
+    assert_eq!(client.ask(add(Section::Want, "/*/odom"), LIMIT).await, Ok(RouteReply::Added(RuleId(8))));
+    let refused = client.ask(add(Section::Offer, "/x"), LIMIT).await;
+    assert_eq!(refused, Err(AskError::Refused(AdminError("not /x".to_owned()))));
+    let removed = client.ask(RouteRequest::RemoveRule(RuleId(8)), LIMIT).await;
+    assert_eq!(removed, Ok(RouteReply::Removed("rule 8".to_owned())));
+    drop(client);
+    drop(node);
+}
+
+#[test]
+fn the_only_client_of_a_graph_is_found_and_several_are_named() {
+    alone("the_only_client_of_a_graph_is_found_and_several_are_named", &[], || {
+        runtime().block_on(the_only_client_of_a_graph_is_found_and_several_are_named_here())
+    });
+}
+
+async fn the_only_client_of_a_graph_is_found_and_several_are_named_here() {
+    let patience = Duration::from_millis(300);
+    let nobody = RouteClient::connect(None, patience).await.err().unwrap();
+    assert!(matches!(&nobody, RosError::Timeout(words) if words.contains("no client")), "{nobody}");
+    let first = ClientNode::start(options("robot"), client_parameters(None), nobody_asks()).unwrap();
+    let found = RouteClient::connect(None, LIMIT).await.unwrap();
+    assert_eq!(found.server(), first.fully_qualified_name());
+    drop(found);
+    let second = ClientNode::start(options("other"), client_parameters(None), nobody_asks()).unwrap();
+    let both = [second.fully_qualified_name().to_owned(), first.fully_qualified_name().to_owned()];
+    // Discovery may show the second one late.
+    let several = async {
+        loop {
+            match RouteClient::connect(None, LIMIT).await {
+                Err(RosError::Several(names)) => return names,
+                Err(error) => panic!("{error}"),
+                Ok(_) => {}
+            }
+        }
+    };
+    let names = tokio::time::timeout(LIMIT, several).await.unwrap();
+    assert_eq!(names, both);
+    drop((first, second));
+}
+
 #[test]
 fn a_node_without_a_runtime_is_refused() {
-    let error = ClientNode::start(options("robot"), client_parameters(None)).err().unwrap();
+    let error = ClientNode::start(options("robot"), client_parameters(None), nobody_asks()).err().unwrap();
     assert_eq!(error, RosError::NoRuntime);
 }
 

@@ -53,7 +53,8 @@ impl Exchange {
     fn explained(&self, error: RosError) -> anyhow::Error {
         match error {
             RosError::Timeout(reason) => {
-                anyhow::anyhow!("{reason}\n{}", Surroundings::of_this_process().explain(&self.flags.node))
+                let looked = Surroundings::of_this_process().explain(&self.flags.node, "/…/switchboard");
+                anyhow::anyhow!("{reason}\n{looked}")
             }
             other => other.into(),
         }
@@ -114,8 +115,8 @@ impl Surroundings {
         }
     }
 
-    /// Where was looked, and what to do if that was the wrong place.
-    fn explain(&self, node: &str) -> String {
+    /// Where was looked for `node`, and what to do if that was the wrong place. `other` is another name that it may have.
+    pub(super) fn explain(&self, node: &str, other: &str) -> String {
         let domain = self.domain.as_deref().unwrap_or("0");
         let range = match (self.only_this_machine(), self.range.as_deref()) {
             (true, _) => "nodes of this machine only (LOCALHOST)",
@@ -131,13 +132,13 @@ impl Surroundings {
                 "  - is it on another machine?            ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET on both".to_owned(),
             );
         }
-        lines.push("  - has it another name or namespace?    --node /…/switchboard".to_owned());
+        lines.push(format!("  - has it another name or namespace?    --node {other}"));
         lines.push("  - what else may be wrong?              switchboard doctor".to_owned());
         lines.join("\n")
     }
 }
 
-fn parse_node(text: &str) -> Result<String, String> {
+pub(super) fn parse_node(text: &str) -> Result<String, String> {
     let name = if text.starts_with('/') { text.to_owned() } else { format!("/{text}") };
     let is_token = |token: &str| {
         token.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -150,7 +151,7 @@ fn parse_node(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .filter(|seconds| (0.1..=3_600.0).contains(seconds))
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn whoever_sees_no_server_is_told_where_was_looked_and_what_to_do() {
-        let text = Surroundings::default().explain("/switchboard");
+        let text = Surroundings::default().explain("/switchboard", "/…/switchboard");
         assert!(
             text.contains("ROS_DOMAIN_ID 0, with discovery of the local network (SUBNET), for the node /switchboard"),
             "{text}"
@@ -172,7 +173,7 @@ mod tests {
         assert!(!text.contains("is it on another machine?"), "{text}");
         let here =
             Surroundings { domain: Some("61".to_owned()), range: Some("localhost".to_owned()), localhost_only: None };
-        let text = here.explain("/lab/switchboard");
+        let text = here.explain("/lab/switchboard", "/…/switchboard");
         assert!(text.contains("ROS_DOMAIN_ID 61, with discovery of nodes of this machine only (LOCALHOST)"), "{text}");
         assert!(text.contains("on another machine?"), "{text}");
     }

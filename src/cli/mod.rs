@@ -28,6 +28,9 @@ mod open;
 mod parent;
 mod report;
 mod roles;
+mod routes;
+mod routes_report;
+mod rule;
 mod simulate;
 mod status;
 mod stop;
@@ -42,10 +45,11 @@ Examples:
   switchboard robot --id r1 --server host:7420  a robot's line to it
   switchboard status --watch                    who is there, and what goes through
   switchboard export sessions --from 2026-11-01
+  switchboard routes                            what goes over the line of this robot, what does not, and why
   switchboard doctor                            what is wrong, and what to do about it
 
 status, open, close, export, clients and disconnect talk to the exchange's ROS services: they work in every shell that
-sees the server's graph (same ROS_DOMAIN_ID). ROS arguments go after --ros-args, as in every ROS program.";
+sees the server's graph (same ROS_DOMAIN_ID). routes and rule do the same in the graph of a robot or an operator. ROS arguments go after --ros-args, as in every ROS program.";
 const SERVER_EXAMPLES: &str = "\
 Examples:
   switchboard server                                   for this machine only
@@ -121,6 +125,10 @@ enum Verb {
     Clients(clients::Flags),
     /// End a client's session; a client that still wants to be connected comes back
     Disconnect(disconnect::Flags),
+    /// Show what goes over a client's line, what does not, and why
+    Routes(routes::Flags),
+    /// Add a rule to those of a running client, or remove one
+    Rule(rule::Flags),
     /// Check ROS, the network and the clock, and say what to do
     Doctor(doctor::Flags),
     /// Run a simulated robot: an ordinary ROS node that knows nothing of Switchboard
@@ -160,6 +168,8 @@ pub fn main() -> ExitCode {
         Verb::Export(flags) => export::run(&flags),
         Verb::Clients(flags) => clients::run(&flags),
         Verb::Disconnect(flags) => disconnect::run(flags),
+        Verb::Routes(flags) => routes::run(&flags),
+        Verb::Rule(flags) => rule::run(flags),
         Verb::Doctor(flags) => doctor::run(&flags),
         Verb::Simulate(flags) => simulate::run(&flags, ros_level),
         Verb::Demo(flags) => demo::run(&flags),
@@ -255,7 +265,7 @@ mod tests {
             parsed(&format!("switchboard{line}")).unwrap_or_else(|error| panic!("{line}: {error}"));
             examples += 1;
         }
-        assert_eq!(examples, 6);
+        assert_eq!(examples, 7);
     }
 
     #[test]

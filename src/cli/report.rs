@@ -57,6 +57,8 @@ pub(super) struct ClientReport {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) messages_dropped: u64,
+    /// What is in the way of its routes.
+    pub(super) problems: Vec<String>,
 }
 
 impl From<&ServerStatus> for StatusReport {
@@ -97,6 +99,7 @@ impl From<&ClientStatus> for ClientReport {
             bytes_in: client.traffic.bytes_in,
             bytes_out: client.traffic.bytes_out,
             messages_dropped: client.traffic.messages_dropped,
+            problems: client.problems.clone(),
         }
     }
 }
@@ -117,7 +120,21 @@ impl StatusReport {
     pub(super) fn render(&self, earlier: Option<&StatusReport>, width: usize, colour: bool) -> String {
         let clients = clients_table(&self.clients, self.stamp, earlier).render(width, colour);
         let clients = if self.clients.is_empty() { "no client is known yet\n" } else { &clients };
-        format!("{}\n\n{clients}", self.headline(width, colour))
+        format!("{}\n\n{clients}{}", self.headline(width, colour), self.problems(width, colour))
+    }
+
+    /// What is in the way of routes, a line for each; nothing if nothing is.
+    fn problems(&self, width: usize, colour: bool) -> String {
+        let lines = self.clients.iter().flat_map(|client| {
+            let line = |problem: &String| cut(&format!("  {} {}", client.id, harmless(problem)), width);
+            client.problems.iter().map(line)
+        });
+        let lines: Vec<String> = lines.collect();
+        if lines.is_empty() {
+            return String::new();
+        }
+        let title = cut("problems (\"switchboard routes\" in the graph of the client says more):", width);
+        format!("\n{}\n{}\n", Paint::Doubtful.apply(&title, colour), lines.join("\n"))
     }
 
     /// One line, cut to `width` columns: a line that the terminal breaks would stay behind when the picture is redrawn.
@@ -187,7 +204,7 @@ impl ClientReport {
         vec![
             Cell::painted(self.id.as_str(), if is_on { Paint::Strong } else { Paint::Faint }),
             Cell::painted(self.kind.as_str(), faint),
-            Cell::painted(self.state_words(), state_paint(self.state)),
+            Cell::painted(self.state_words(), self.state_paint()),
             Cell::painted(self.since(now), faint),
             if_on(self.round_trip.map_or_else(String::new, |time| {
                 units::round_trip(Duration::try_from_secs_f64(time).unwrap_or_default())
@@ -206,10 +223,15 @@ impl ClientReport {
     }
 
     fn state_words(&self) -> String {
+        let mark = if self.problems.is_empty() { "" } else { "!" };
         match &self.peer {
-            Some(peer) => format!("{} {peer}", self.state.as_str()),
-            None => self.state.as_str().to_owned(),
+            Some(peer) => format!("{}{mark} {peer}", self.state.as_str()),
+            None => format!("{}{mark}", self.state.as_str()),
         }
+    }
+
+    fn state_paint(&self) -> Paint {
+        if self.problems.is_empty() { state_paint(self.state) } else { Paint::Doubtful }
     }
 
     /// How long it has been connected, or not.
@@ -355,6 +377,20 @@ mod tests {
              r1  robot  ON     1m02s  0.24ms  1.2 MB  4.3 kB     0  127.0.0.1:40112  Robot 1\n\
              r2  robot  OFF    2m05s                                127.0.0.1:40112  its lin…\n"
         );
+    }
+
+    #[test]
+    fn problems_are_marked_and_listed() {
+        let mut status = status();
+        status.clients[0].problems =
+            vec![format!("/odom: /viewer gets nothing {}", "x".repeat(80)), "/map: differs".to_owned()];
+        let text = status.render(None, 80, false);
+        assert!(text.contains("\nr1  robot  ON!    1m02s"), "{text}");
+        let (_, problems) = text.split_once("\n\nproblems").unwrap();
+        let lines: Vec<&str> = problems.lines().skip(1).collect();
+        assert!(lines[0].starts_with("  r1 /odom: /viewer gets nothing xxx") && lines[0].ends_with('…'), "{text}");
+        assert_eq!((lines.len(), lines[1]), (2, "  r1 /map: differs"));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ Examples:
   switchboard status --watch
   switchboard status --json | jq '.clients[] | select(.state == \"ON\") | .id'
 
+A state with an exclamation mark, such as ON!, has problems that are listed below the table.
 On a narrow terminal NOTE is cut short first; then NOTE, ADDRESS, RTT, OUT, IN, DROP, FOR and KIND are left out, in
 this order.";
 

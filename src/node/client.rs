@@ -13,15 +13,18 @@ use super::{
     signals::asked_to_stop,
 };
 use crate::{
+    admin::AdminError,
     config::{
         ClientConfig, Environment,
         flags::{ClientFlags, OperatorFlags},
+        rules_file,
     },
     defaults,
     ids::{ClientId, ConnectionId, FeedId, PublisherId},
+    model::ClientKind,
     net::{Dial, Dialler, Event, Handle, What, instant, now},
-    ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, Sample},
-    routes::{Outgoing, RouteCommand, Routes},
+    ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, RouteQuery, Sample},
+    routes::{Outgoing, RouteCommand, RouteList, RouteReply, RouteRequest, Routes, RuleStatus, Section},
     session::{ClockReading, Timing},
     status::{ClientStatus, LineStatus},
     time::Wall,
@@ -40,10 +43,10 @@ pub const OPERATOR_NODE_NAME: &str = "switchboard_operator";
 /// # Errors
 /// If ROS does not start or fails, or a setting cannot be used.
 pub async fn run_robot(flags: ClientFlags) -> anyhow::Result<()> {
-    let node = start_node(ROBOT_NODE_NAME, false)?;
+    let (node, requests) = start_node(ROBOT_NODE_NAME, false)?;
     let environment = Environment::of_this_process();
     let config = ClientConfig::robot(&flags, &raw_client(node.parameters()), &environment)?;
-    run_until(config, node, asked_to_stop()).await
+    run_until(config, node, requests, asked_to_stop()).await
 }
 
 /// Runs an operator's or observer's client until the program is asked to stop.
@@ -51,18 +54,27 @@ pub async fn run_robot(flags: ClientFlags) -> anyhow::Result<()> {
 /// # Errors
 /// If ROS does not start or fails, or a setting cannot be used.
 pub async fn run_operator(flags: OperatorFlags) -> anyhow::Result<()> {
-    let node = start_node(OPERATOR_NODE_NAME, true)?;
+    let (node, requests) = start_node(OPERATOR_NODE_NAME, true)?;
     let environment = Environment::of_this_process();
     let config = ClientConfig::operator(&flags, &raw_client(node.parameters()), &environment)?;
-    run_until(config, node, asked_to_stop()).await
+    run_until(config, node, requests, asked_to_stop()).await
 }
 
-fn start_node(name: &str, has_kind: bool) -> anyhow::Result<ClientNode> {
+fn start_node(name: &str, has_kind: bool) -> anyhow::Result<(ClientNode, mpsc::Receiver<RouteQuery>)> {
     let options = NodeOptions { name: name.to_owned(), namespace: "/".to_owned() };
-    Ok(ClientNode::start(options, client_defaults(has_kind))?)
+    let (sender, requests) = mpsc::channel(REQUESTS);
+    Ok((ClientNode::start(options, client_defaults(has_kind), sender)?, requests))
 }
 
-async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+/// Requests about routes and rules that may wait; the ROS services answer "busy" beyond it.
+const REQUESTS: usize = 16;
+
+async fn run_until(
+    config: ClientConfig,
+    node: ClientNode,
+    mut requests: mpsc::Receiver<RouteQuery>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let (bridge_sender, mut bridge_events) = mpsc::channel(defaults::SAMPLE_QUEUE);
     // Hidden, as nodes are whose names begin with an underscore: it has no parameters and no services of its own.
     let options =
@@ -81,6 +93,7 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
     let (line_sender, mut line_events) = mpsc::channel(defaults::INBOUND_QUEUE);
     let dialler = Dialler::start(dial(&config), line_sender);
     let mut client = Client {
+        kind: config.kind,
         routes: Routes::new(config.id.clone(), config.kind, config.rules.clone()),
         line: Line::new(&config),
         bridge,
@@ -109,7 +122,14 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
             () = sleep_until(call_due.unwrap_or_else(Instant::now)), if call_due.is_some() => {
                 client.routes.handle_timeout(now().mono);
             }
-            _ = tick.tick() => client.publish_line(),
+            Some((request, reply)) = requests.recv() => {
+                // Whoever asked may have gone.
+                let _ = reply.send(client.answer(request));
+            }
+            _ = tick.tick() => {
+                client.routes.handle_retry(now().mono);
+                client.publish_line();
+            }
         }
     };
     client.say_goodbye(&mut line_events).await;
@@ -118,6 +138,7 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
 }
 
 struct Client {
+    kind: ClientKind,
     routes: Routes,
     line: Line,
     bridge: Bridge,
@@ -270,6 +291,36 @@ impl Client {
         }
     }
 
+    /// Answers what is asked about routes and rules. Changes count at once.
+    fn answer(&mut self, request: RouteRequest) -> Result<RouteReply, AdminError> {
+        match request {
+            RouteRequest::List => {
+                let rules = Section::ALL.into_iter().flat_map(|section| {
+                    let rules = self.routes.rules().section(section).iter();
+                    rules.map(move |rule| RuleStatus { id: rule.id, section, rule: rule.text.clone() })
+                });
+                Ok(RouteReply::Listed(RouteList { rules: rules.collect(), routes: self.routes.report() }))
+            }
+            RouteRequest::AddRule { section: Section::Offer, .. } if self.kind == ClientKind::Observer => {
+                Err(AdminError("an observer only looks: it offers nothing; run it as an operator".to_owned()))
+            }
+            RouteRequest::AddRule { section, rule, first } => {
+                let rule = rules_file::parse_rule(section, &rule).map_err(|error| AdminError(error.to_string()))?;
+                let text = rule.text.clone();
+                let id = self.routes.add_rule(section, rule, first).map_err(|error| AdminError(error.to_string()))?;
+                tracing::info!(id = id.0, section = section.as_str(), "rule added: {text}");
+                Ok(RouteReply::Added(id))
+            }
+            RouteRequest::RemoveRule(id) => {
+                let (section, rule) = self.routes.remove_rule(id).ok_or_else(|| {
+                    AdminError(format!("there is no rule {id}; \"switchboard routes --rules\" lists them"))
+                })?;
+                tracing::info!(id = id.0, section = section.as_str(), "rule removed: {}", rule.text);
+                Ok(RouteReply::Removed(rule.text))
+            }
+        }
+    }
+
     fn line_is_down(&mut self, reason: String) {
         if self.line.go_down(reason) {
             tracing::warn!(server = self.line.server, "not connected: {}", self.line.reason);
@@ -278,7 +329,8 @@ impl Client {
     }
 
     fn publish_line(&self) {
-        let status = self.line.status(self.unpublished + self.unsent);
+        let mut status = self.line.status(self.unpublished + self.unsent);
+        status.problems = self.routes.problems().to_vec();
         if let Err(error) = self.node.publish_connection(&status) {
             tracing::warn!("the state of the line could not be published: {error}");
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use r2r::{
-    Client, Node, QosProfile,
+    Client, QosProfile,
     switchboard::{
         msg::ConnectionStatus,
         srv::{Close, DisconnectClient, ExportCsv, ListClients, Open},
@@ -18,8 +18,8 @@ use tokio::{
 
 use super::{
     convert,
+    desk::{self, DeskService},
     error::RosError,
-    services::AdminService,
     typed_node::{self, NodeOptions, Spinner, failed},
 };
 use crate::{
@@ -78,11 +78,11 @@ impl AdminClient {
             }
         });
         Ok(AdminClient {
-            open: client(&mut node, &server)?,
-            close: client(&mut node, &server)?,
-            export_csv: client(&mut node, &server)?,
-            list_clients: client(&mut node, &server)?,
-            disconnect_client: client(&mut node, &server)?,
+            open: desk::client(&mut node, &server)?,
+            close: desk::client(&mut node, &server)?,
+            export_csv: desk::client(&mut node, &server)?,
+            list_clients: desk::client(&mut node, &server)?,
+            disconnect_client: desk::client(&mut node, &server)?,
             server,
             status,
             _spinner: Spinner::start(node, SPIN, vec![task])?,
@@ -143,22 +143,13 @@ impl AdminClient {
         self.status.clone()
     }
 
-    async fn call<S: AdminService>(
+    async fn call<S: DeskService>(
         &self,
         client: &Client<S>,
         request: S::Request,
         until: Instant,
-    ) -> Result<AdminReply, AskError> {
-        let service = format!("{}/{}", self.server, S::NAME);
-        let calling = |error| failed(format!("call {service}"), error);
-        let there = Node::is_available(client).map_err(calling)?;
-        timeout_at(until, there).await.map_err(|_| self.nobody())?.map_err(calling)?;
-        let answer = client.request(&request).map_err(calling)?;
-        let response = timeout_at(until, answer)
-            .await
-            .map_err(|_| RosError::Timeout(format!("{service} is there but did not answer in time; see its log")))?
-            .map_err(calling)?;
-        Ok(S::reply(response)??)
+    ) -> Result<S::Answered, AskError> {
+        desk::call(client, &self.server, request, until, || self.nobody()).await
     }
 
     fn nobody(&self) -> RosError {
@@ -170,12 +161,6 @@ impl AdminClient {
             self.server
         ))
     }
-}
-
-fn client<S: AdminService>(node: &mut Node, server: &str) -> Result<Client<S>, RosError> {
-    let name = format!("{server}/{}", S::NAME);
-    node.create_client::<S>(&name, QosProfile::services_default())
-        .map_err(|error| failed(format!("make a client of {name}"), error))
 }
 
 fn text(text: String) -> String {

@@ -9,27 +9,36 @@ use parking_lot::Mutex;
 use r2r::{
     Publisher, QosProfile,
     diagnostic_msgs::msg::DiagnosticArray,
-    switchboard::msg::{Clients, Connection},
+    switchboard::{
+        msg::{Clients, Connection},
+        srv::{AddRule, ListRoutes, RemoveRule},
+    },
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
-    convert, diagnostics,
+    convert,
+    desk::{Desk, serve},
+    diagnostics,
     error::RosError,
     parameters::{ClientParameters, OperatorParameters, RobotParameters},
+    route_services::RouteQuery,
     typed_node::{self, Names, NodeOptions, Spinner, failed, lock},
 };
 use crate::{
+    routes::{RouteReply, RouteRequest},
     status::{ClientStatus, LineStatus},
     time::Wall,
 };
 
 /// The node. It serves until it is dropped, which has to happen before the program ends.
 pub struct ClientNode {
+    // First, so that the node is gone before what its tasks use.
     _spinner: Spinner,
     names: Names,
     parameters: Declared,
     publishers: Mutex<Publishers>,
+    desk: Arc<Desk<RouteRequest, RouteReply>>,
 }
 
 enum Declared {
@@ -46,12 +55,16 @@ struct Publishers {
 }
 
 impl ClientNode {
-    /// Joins the ROS graph and starts to serve the parameters, on the tokio runtime that this is called in.
-    /// `parameters` are the values that the ROS parameters are declared with.
+    /// Joins the ROS graph and starts to serve, on the tokio runtime that this is called in. `parameters` are the values
+    /// that the ROS parameters are declared with; `requests` takes what is asked about routes and rules.
     ///
     /// # Errors
     /// If ROS does not start, the ROS arguments of the command line are wrong, or a parameter has a wrong type.
-    pub fn start(options: NodeOptions, parameters: ClientParameters) -> Result<ClientNode, RosError> {
+    pub fn start(
+        options: NodeOptions,
+        parameters: ClientParameters,
+        requests: mpsc::Sender<RouteQuery>,
+    ) -> Result<ClientNode, RosError> {
         let runtime = Handle::try_current().map_err(|_| RosError::NoRuntime)?;
         let (mut node, names) = typed_node::create(&options)?;
         let (parameters, task) = if parameters.kind.is_some() {
@@ -78,8 +91,15 @@ impl ClientNode {
             diagnosed: None,
             memory: diagnostics::Memory::default(),
         });
-        let spinner = Spinner::start(node, SPIN, vec![task])?;
-        Ok(ClientNode { _spinner: spinner, names, parameters, publishers })
+        let desk = Desk::new(requests, "this client", |_| {});
+        let tasks = vec![
+            task,
+            serve::<ListRoutes::Service>(&mut node, &names, &runtime, &desk)?,
+            serve::<AddRule::Service>(&mut node, &names, &runtime, &desk)?,
+            serve::<RemoveRule::Service>(&mut node, &names, &runtime, &desk)?,
+        ];
+        let spinner = Spinner::start(node, SPIN, tasks)?;
+        Ok(ClientNode { _spinner: spinner, names, parameters, publishers, desk })
     }
 
     /// The parameters as they are now: overridden by the ROS arguments, and as changed since.
@@ -136,6 +156,12 @@ impl ClientNode {
             .clients
             .publish(&convert::clients_message(clients, stamp))
             .map_err(|error| failed("publish the client table", error))
+    }
+}
+
+impl Drop for ClientNode {
+    fn drop(&mut self) {
+        self.desk.wait_for_last_answers();
     }
 }
 

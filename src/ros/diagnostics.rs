@@ -42,7 +42,8 @@ pub(super) fn of_line(node: &str, line: &LineStatus, memory: &mut Memory) -> Dia
         (true, 0) => (Level::Ok, format!("connected to {}", line.server)),
         (true, n) => (Level::Warn, format!("connected to {}, {n} messages dropped just now", line.server)),
     };
-    let values = vec![
+    let (level, message) = with_problems(level, message, &line.problems);
+    let mut values = vec![
         value("id", line.id.as_str()),
         value("server", &line.server),
         value("attempts", line.attempts),
@@ -51,6 +52,7 @@ pub(super) fn of_line(node: &str, line: &LineStatus, memory: &mut Memory) -> Dia
         value("clock offset [ms]", milliseconds(convert::offset_seconds(line.clock_offset))),
         value("messages dropped", line.messages_dropped),
     ];
+    values.extend(problem_values(&line.problems));
     DiagnosticArray {
         header: convert::header(line.stamp),
         status: vec![entry(level, format!("{node}: line"), message, line.id.as_str(), values)],
@@ -86,7 +88,8 @@ fn client(node: &str, client: &ClientStatus, stamp: Wall, dropped_before: Option
         (_, Some(peer), _) => (Level::Ok, format!("{state} with {peer}")),
         _ => (Level::Ok, state.to_owned()),
     };
-    let values = vec![
+    let (level, message) = with_problems(level, message, &client.problems);
+    let mut values = vec![
         value("name", &client.name),
         value("kind", client.kind),
         value("address", client.address),
@@ -103,7 +106,22 @@ fn client(node: &str, client: &ClientStatus, stamp: Wall, dropped_before: Option
         value("bytes in", client.traffic.bytes_in),
         value("bytes out", client.traffic.bytes_out),
     ];
+    values.extend(problem_values(&client.problems));
     entry(level, format!("{node}: client {}", client.id), message, client.id.as_str(), values)
+}
+
+/// What is in the way of routes is a warning, unless there is worse.
+fn with_problems(level: Level, message: String, problems: &[String]) -> (Level, String) {
+    let words = match problems {
+        [] => return (level, message),
+        [only] => format!("{message}; {only}"),
+        [first, others @ ..] => format!("{message}; {first} (and {} more)", others.len()),
+    };
+    (if matches!(level, Level::Ok) { Level::Warn } else { level }, words)
+}
+
+fn problem_values(problems: &[String]) -> impl Iterator<Item = KeyValue> {
+    problems.iter().enumerate().map(|(index, problem)| value(&format!("problem {}", index + 1), problem))
 }
 
 #[derive(Clone, Copy)]
@@ -143,10 +161,11 @@ fn milliseconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::convert::tests::{a_client, a_server},
-        *,
-    };
+    use super::{super::convert::tests::a_server, *};
+
+    fn a_client(id: &str, state: ClientState) -> ClientStatus {
+        ClientStatus { problems: Vec::new(), ..super::super::convert::tests::a_client(id, state) }
+    }
 
     fn levels(array: &DiagnosticArray) -> Vec<(&str, u8)> {
         array.status.iter().map(|status| (status.name.as_str(), status.level)).collect()
@@ -184,6 +203,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_the_way_of_routes_is_a_warning_with_words() {
+        let mut status = a_server(vec![a_client("r1", ClientState::On), a_client("r2", ClientState::Off)]);
+        status.clients[0].problems = vec!["/map: differs".to_owned(), "/odom: gets nothing".to_owned()];
+        status.clients[1].problems.clear();
+        let array = of_exchange("n", &status, true, &mut Memory::default());
+        assert_eq!(levels(&array), [("n: exchange", OK), ("n: client r1", WARN), ("n: client r2", STALE)]);
+        assert_eq!(array.status[1].message, "ON; /map: differs (and 1 more)");
+        assert!(array.status[1].values.iter().any(|v| v.key == "problem 2" && v.value == "/odom: gets nothing"));
+    }
+
+    #[test]
     fn closed_on_request_is_a_warning_and_closed_otherwise_an_error() {
         let status = ServerStatus { endpoint: None, closed_reason: "why".to_owned(), ..a_server(Vec::new()) };
         let level = |wanted| of_exchange("n", &status, wanted, &mut Memory::default()).status[0].level;
@@ -211,6 +241,8 @@ mod tests {
         line.messages_dropped = 1;
         assert_eq!(level(&line), WARN);
         assert_eq!(level(&line), OK);
+        line.problems.push("/map: differs".to_owned());
+        assert_eq!(level(&line), WARN);
         line.connected = false;
         assert_eq!(level(&line), ERROR);
     }

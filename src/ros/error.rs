@@ -127,6 +127,9 @@ pub enum RosError {
     /// A node, service or topic did not answer in time.
     #[error("{0}")]
     Timeout(String),
+    /// There are several nodes, and it is not said which is meant.
+    #[error("there are several: {}; say which is meant with --node", .0.join(", "))]
+    Several(Vec<String>),
     /// A ROS parameter has a value of the wrong type.
     #[error("a ROS parameter is not valid: {0}")]
     Parameter(String),

@@ -3,15 +3,14 @@
 use std::{
     sync::{
         Arc, Mutex as StdMutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 use r2r::{
-    Node, Publisher, QosProfile, ServiceRequest,
+    Node, Publisher, QosProfile,
     diagnostic_msgs::msg::DiagnosticArray,
     switchboard::{
         msg::ConnectionStatus,
@@ -19,28 +18,25 @@ use r2r::{
     },
     visualization_msgs::msg::MarkerArray,
 };
-use tokio::{
-    runtime::Handle,
-    sync::{mpsc, oneshot},
-};
+use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
-    convert, diagnostics,
+    convert,
+    desk::{Desk, Query, serve},
+    diagnostics,
     error::RosError,
     markers,
     parameters::ServerParameters,
-    services::AdminService,
     typed_node::{self, Names, NodeOptions, Spinner, failed, lock},
 };
 use crate::{
-    admin::{AdminError, AdminReply, AdminRequest},
+    admin::{AdminReply, AdminRequest},
     defaults,
     status::ServerStatus,
-    time::Wall,
 };
 
 /// A request of an administrator, and where its answer goes.
-pub type AdminQuery = (AdminRequest, oneshot::Sender<Result<AdminReply, AdminError>>);
+pub type AdminQuery = Query<AdminRequest, AdminReply>;
 
 /// The node. It serves until it is dropped, which has to happen before the program ends.
 pub struct ServerNode {
@@ -49,7 +45,9 @@ pub struct ServerNode {
     names: Names,
     parameters: Arc<StdMutex<ServerParameters>>,
     publishers: Mutex<Publishers>,
-    desk: Arc<Desk>,
+    desk: Arc<Desk<AdminRequest, AdminReply>>,
+    /// Whether the port should be open, as far as administrators and parameters say.
+    wanted_open: Arc<AtomicBool>,
 }
 
 struct Publishers {
@@ -60,15 +58,6 @@ struct Publishers {
     memory: diagnostics::Memory,
     shown: MarkerArray,
     shown_clients: usize,
-}
-
-/// Where the services hand in their requests.
-struct Desk {
-    requests: mpsc::Sender<AdminQuery>,
-    /// Requests without an answer yet.
-    pending: AtomicUsize,
-    /// Whether the port should be open, as far as administrators and parameters say.
-    wanted_open: AtomicBool,
 }
 
 impl ServerNode {
@@ -86,10 +75,12 @@ impl ServerNode {
         let (mut node, names) = typed_node::create(&options)?;
         let parameters = Arc::new(StdMutex::new(parameters));
         let mut tasks = vec![typed_node::declare(&mut node, &runtime, &parameters)?];
-        let desk = Arc::new(Desk {
-            requests,
-            pending: AtomicUsize::new(0),
-            wanted_open: AtomicBool::new(lock(&parameters).open_on_start),
+        let wanted_open = Arc::new(AtomicBool::new(lock(&parameters).open_on_start));
+        let wanted = wanted_open.clone();
+        let desk = Desk::new(requests, "the exchange", move |reply: &AdminReply| match reply {
+            AdminReply::Opened(_) => wanted.store(true, Ordering::Relaxed),
+            AdminReply::Closed { .. } => wanted.store(false, Ordering::Relaxed),
+            _ => {}
         });
         tasks.push(serve::<Open::Service>(&mut node, &names, &runtime, &desk)?);
         tasks.push(serve::<Close::Service>(&mut node, &names, &runtime, &desk)?);
@@ -98,7 +89,7 @@ impl ServerNode {
         tasks.push(serve::<DisconnectClient::Service>(&mut node, &names, &runtime, &desk)?);
         let publishers = Mutex::new(Publishers::create(&mut node, &names)?);
         let spinner = Spinner::start(node, SPIN, tasks)?;
-        Ok(ServerNode { _spinner: spinner, names, parameters, publishers, desk })
+        Ok(ServerNode { _spinner: spinner, names, parameters, publishers, desk, wanted_open })
     }
 
     /// The parameters as they are now: overridden by the ROS arguments, and as changed since.
@@ -136,17 +127,13 @@ impl ServerNode {
             .publish(&convert::server_message(status))
             .map_err(|error| failed("publish the connection status", error))?;
         publishers.show(status, &frame_id)?;
-        publishers.diagnose(&self.names.name, status, self.desk.wanted_open.load(Ordering::Relaxed))
+        publishers.diagnose(&self.names.name, status, self.wanted_open.load(Ordering::Relaxed))
     }
 }
 
 impl Drop for ServerNode {
     fn drop(&mut self) {
-        // The answers that are on their way still find the node; once the exchange is gone, they come at once.
-        let end = Instant::now() + LAST_ANSWERS;
-        while self.desk.pending.load(Ordering::SeqCst) > 0 && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.desk.wait_for_last_answers();
     }
 }
 
@@ -189,87 +176,8 @@ impl Publishers {
     }
 }
 
-/// Offers a service and answers its requests, each in a task of its own.
-fn serve<S: AdminService>(
-    node: &mut Node,
-    names: &Names,
-    runtime: &Handle,
-    desk: &Arc<Desk>,
-) -> Result<tokio::task::JoinHandle<()>, RosError>
-where
-    S::Request: Send,
-    S::Response: Send,
-{
-    let name = format!("{}/{}", names.full, S::NAME);
-    let requests = node
-        .create_service::<S>(&name, QosProfile::services_default())
-        .map_err(|error| failed(format!("offer the service {name}"), error))?;
-    Ok(runtime.spawn(answer_all(requests, desk.clone())))
-}
-
-async fn answer_all<S: AdminService>(mut requests: impl Stream<Item = ServiceRequest<S>> + Unpin, desk: Arc<Desk>)
-where
-    S::Request: Send,
-    S::Response: Send,
-{
-    while let Some(request) = requests.next().await {
-        let desk = desk.clone();
-        let pending = desk.pending.fetch_add(1, Ordering::SeqCst);
-        // r2r holds only a few requests and drops the rest, so this loop must not wait.
-        tokio::spawn(async move {
-            let outcome = match S::request(&request.message, wall_now()) {
-                Ok(_) if pending >= defaults::ADMIN_PENDING_MAX => Err(AdminError(BUSY.to_owned())),
-                Ok(asked) => desk.ask(asked).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = &outcome {
-                tracing::info!(service = S::NAME, "refused: {error}");
-            }
-            if let Err(error) = request.respond(S::response(outcome)) {
-                tracing::warn!(service = S::NAME, "the answer could not be sent: {}", failed("answer", error));
-            }
-            desk.pending.fetch_sub(1, Ordering::SeqCst);
-        });
-    }
-}
-
-impl Desk {
-    async fn ask(&self, request: AdminRequest) -> Result<AdminReply, AdminError> {
-        let (sender, answer) = oneshot::channel();
-        self.requests.try_send((request, sender)).map_err(|error| {
-            AdminError(match error {
-                mpsc::error::TrySendError::Full(_) => BUSY.to_owned(),
-                mpsc::error::TrySendError::Closed(_) => STOPPING.to_owned(),
-            })
-        })?;
-        let reply = match tokio::time::timeout(defaults::ADMIN_TIMEOUT, answer).await {
-            Ok(Ok(outcome)) => outcome?,
-            Ok(Err(_)) => return Err(AdminError(STOPPING.to_owned())),
-            Err(_) => {
-                let seconds = defaults::ADMIN_TIMEOUT.as_secs();
-                return Err(AdminError(format!("the exchange did not answer within {seconds} s; see its log")));
-            }
-        };
-        match reply {
-            AdminReply::Opened(_) => self.wanted_open.store(true, Ordering::Relaxed),
-            AdminReply::Closed { .. } => self.wanted_open.store(false, Ordering::Relaxed),
-            _ => {}
-        }
-        Ok(reply)
-    }
-}
-
-const BUSY: &str = "the exchange is busy with other requests; try again";
-const STOPPING: &str = "the exchange is stopping";
 /// How long the node's thread sleeps at most. Requests wake it.
 const SPIN: Duration = Duration::from_millis(100);
-/// How long the end of the node waits for answers that are on their way.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// Shortest time between two diagnostics: a little less than a second, so that a status that comes once a second always
 /// passes.
 const DIAGNOSTICS_PERIOD: Duration = Duration::from_millis(900);
-
-fn wall_now() -> Wall {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Wall(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
-}

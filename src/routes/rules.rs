@@ -38,6 +38,20 @@ impl Section {
     }
 }
 
+impl std::str::FromStr for Section {
+    type Err = UnknownSection;
+
+    fn from_str(word: &str) -> Result<Self, UnknownSection> {
+        let found = Section::ALL.into_iter().find(|section| section.as_str() == word);
+        found.ok_or_else(|| UnknownSection(word.chars().take(40).collect()))
+    }
+}
+
+/// A word that is no [`Section`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no section of the rules; use offer, want or accept")]
+pub struct UnknownSection(String);
+
 /// The sort of thing that a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
