@@ -58,6 +58,8 @@ struct Offered {
     failure: Option<String>,
     /// Requests so far.
     calls: u64,
+    /// Of them without an answer.
+    failed: u64,
 }
 
 /// Our client of a local service: there from its first call until a while after its last one.
@@ -268,7 +270,7 @@ impl Services {
             }
             let channel = ChannelId(output.number());
             let servers = Arc::new(servers);
-            let offered = Offered { channel, local, servers, rule, caller: None, failure: None, calls: 0 };
+            let offered = Offered { channel, local, servers, rule, caller: None, failure: None, calls: 0, failed: 0 };
             fresh.push(offered.offer(&key));
             self.by_channel.insert(channel, key.clone());
             self.offered.insert(key, offered);
@@ -305,7 +307,10 @@ impl Services {
     }
 
     fn fail(&mut self, call: CallId, cause: CallCause, reason: &str, output: &mut Output) {
-        if let Some(Call { number, caller, .. }) = self.remove(call) {
+        if let Some(Call { number, caller, key, .. }) = self.remove(call) {
+            if let Some(offered) = self.offered.get_mut(&key) {
+                offered.failed += 1;
+            }
             output.push(RouteCommand::ForgetCall(caller, call));
             output.push(RouteCommand::SendCall(Frame::CallFailed(CallFailure::new(number, cause, reason))));
         }
@@ -337,6 +342,7 @@ impl Offered {
         finding.status.type_hash.clone_from(&self.local.type_hash);
         finding.status.rule.clone_from(&self.rule);
         finding.status.messages = self.calls;
+        finding.status.dropped = self.failed;
         if !connected {
             finding.close("the line to the exchange is down");
         }

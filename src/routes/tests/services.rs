@@ -531,7 +531,7 @@ fn every_service_says_what_it_is_and_what_is_in_its_way() {
     let report = |routes: &Routes| {
         let report = routes.report().into_iter().map(|it| {
             assert_eq!(it.kind, RouteKind::Service);
-            (it.exchange_name, it.direction, it.state, it.messages, it.reason)
+            (it.exchange_name, it.direction, it.state, (it.messages, it.dropped), it.reason)
         });
         report.collect::<Vec<_>>()
     };
@@ -540,10 +540,10 @@ fn every_service_says_what_it_is_and_what_is_in_its_way() {
     assert_eq!(
         states,
         [
-            ("/r1/r9/anything", Direction::Out, RouteState::Closed, 0),
-            ("/r1/set_mode", Direction::Out, RouteState::Open, 0),
-            ("/r2/reset", Direction::In, RouteState::Closed, 0),
-            ("/r2/set_mode", Direction::In, RouteState::Open, 1),
+            ("/r1/r9/anything", Direction::Out, RouteState::Closed, (0, 0)),
+            ("/r1/set_mode", Direction::Out, RouteState::Open, (0, 0)),
+            ("/r2/reset", Direction::In, RouteState::Closed, (0, 0)),
+            ("/r2/set_mode", Direction::In, RouteState::Open, (1, 0)),
         ]
     );
     assert!(told[0].4.contains("belong to the client r9") && told[2].4.contains("no rule"), "{told:?}");
@@ -553,6 +553,7 @@ fn every_service_says_what_it_is_and_what_is_in_its_way() {
     drain(&mut routes);
     let told = report(&routes);
     assert_eq!((told[1].2, told[3].2), (RouteState::Closed, RouteState::Closed));
+    assert_eq!((told[1].3, told[3].3), ((1, 1), (1, 1)), "calls, and those that failed");
     assert_eq!(routes.problems().len(), 3);
     routes.handle_retry(at(10));
     routes.handle_retry(at(10) + defaults::RETRY_CLOSED);
