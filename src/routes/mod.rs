@@ -18,6 +18,7 @@ pub mod rules;
 mod services;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod waiting;
 
 pub use engine::{CallCounters, Routes};

@@ -18,7 +18,7 @@ offer:
 want:
   - service: /*/set_mode
   - service: /*/slow
-    timeout: 12
+    timeout: 15
   - action: /*/count
 """
 

@@ -100,7 +100,7 @@ def test_a_server_that_hangs_or_dies_without_a_word_fails_the_call_at_its_limit(
     node.kill()
     response = hangs.get(20.0)
     assert failed(response), response
-    assert hangs.took < 14.0, hangs.took
+    assert 14.0 < hangs.took < 16.0, hangs.took
     r1.process.wait_for_output("a call of /r2/slow has failed")
 
 
@@ -119,7 +119,7 @@ def test_a_hundred_calls_at_once_with_one_robot_killed_each_have_an_answer_or_an
     exchange.start()
     robots = {name: exchange.robot(name, rules=RULES) for name in ("r1", "r2", "r3")}
     exchange.wait_on(*robots)
-    nodes = {name: server(exchange, robot, "slow", "/slow", 4) for name, robot in robots.items()}
+    nodes = {name: server(exchange, robot, "slow", "/slow", 3) for name, robot in robots.items()}
     ways = [
         (name, other, Caller(robot, f"/{other}/slow").wait())
         for name, robot in robots.items() for other in robots if other != name
@@ -138,7 +138,7 @@ def test_a_hundred_calls_at_once_with_one_robot_killed_each_have_an_answer_or_an
     for name, other, answer in asked:
         if name == "r3":
             continue  # Whoever waits there died with its robot.
-        response = answer.get(14.0)
+        response = answer.get(16.0)
         longest = max(longest, answer.took)
         if other == "r3":
             assert failed(response) and "r3 is not connected" in response.message, response
@@ -147,7 +147,7 @@ def test_a_hundred_calls_at_once_with_one_robot_killed_each_have_an_answer_or_an
         else:
             assert response.success, response
             tally["answered"] += 1
-    print(f"{len(asked)} calls: {tally}, the longest took {longest:.1f} s of a limit of 12 s")
+    print(f"{len(asked)} calls: {tally}, the longest took {longest:.1f} s of a limit of 15 s")
     assert tally == {"answered": 34, "failed": 34}
     counted = exchange.wait_for_status(
         lambda status: sum(exchange.client_status(name, status).calls_failed for name in ("r1", "r2")) == 34,
