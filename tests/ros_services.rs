@@ -159,6 +159,8 @@ fn a_server_that_goes_away_makes_calls_fail_at_once() {
         here.bridge.call(CallerId(1), CallId(1), &trigger()).unwrap();
         there.next_request();
         there.bridge.destroy_server(ServerId(1));
+        let told = outcome(false, "switchboard: the service is not there any more");
+        assert_eq!(here.next_response(), (CallerId(1), CallId(1), told.into()), "whoever waits is not left alone");
         here.until("the end of the server", |side| side.service(&about.name).is_none());
         // A new client waits for at most 100 ms, all of its calls together.
         here.until("the youth of the client to be over", |side| {
