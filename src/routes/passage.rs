@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Routes;
+use super::{RouteKind, RouteStatus, Routes};
 use crate::{
     ids::{ChannelId, ClientId, FeedId, ReaderId},
     time::{Mono, Now, Wall},
@@ -106,6 +106,21 @@ impl Routes {
     /// Everything that was dropped since the start.
     pub fn dropped(&self) -> Drops {
         self.ledger.dropped()
+    }
+
+    /// Puts the figures of the meters into the routes of topics that [`Routes::report`] gave.
+    pub fn add_figures(&self, routes: &mut [RouteStatus], now: Now) {
+        let report = self.traffic(now);
+        for route in routes.iter_mut().filter(|route| route.kind == RouteKind::Topic) {
+            let meant = report.topics.iter().find(|topic| {
+                topic.name.topic == route.exchange_name
+                    && topic.name.direction == route.direction
+                    && topic.name.type_name == route.type_name
+            });
+            if let Some(topic) = meant {
+                (route.rate, route.messages, route.dropped) = (topic.rate, topic.sent, topic.dropped.total());
+            }
+        }
     }
 
     /// A sample of `reader` came; `due` if it goes on.
