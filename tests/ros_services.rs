@@ -452,6 +452,27 @@ fn rclpy_is_called_and_calls() {
 }
 
 #[test]
+fn a_slow_server_with_the_default_depth_answers_everything_while_ten_wait() {
+    alone("a_slow_server_with_the_default_depth_answers_everything_while_ten_wait", &[], || {
+        let mut here = Side::start("patient", 256);
+        let mut server = Peer::start("serve_slowly", &[&name_of("slow")]);
+        server.next();
+        let about = service("slow/set", SET_BOOL);
+        here.until_served(&about.name);
+        here.bridge.create_caller(CallerId(1), &about).unwrap();
+        let mut answered = Vec::new();
+        for call in 0..40 {
+            if call >= 10 {
+                answered.push(here.next_response().1);
+            }
+            here.bridge.call(CallerId(1), CallId(call), &set_bool(true)).unwrap();
+        }
+        answered.extend((0..10).map(|_| here.next_response().1));
+        assert_eq!(answered, (0..40).map(CallId).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn a_service_type_built_after_the_program_passes_with_everything_in_it() {
     let test = "a_service_type_built_after_the_program_passes_with_everything_in_it";
     alone_with(test, &[], test_interfaces, || {

@@ -344,6 +344,10 @@ impl Bridge {
     /// Calls with a serialized request, encapsulation header included. The answer comes as [`BridgeEvent::Response`] with
     /// the same `call`, in any order with others, or never: there is no limit of time here, see [`Bridge::forget_call`].
     ///
+    /// A server keeps ten requests unless it was made otherwise, and forgets the oldest beyond that without a word: ordinary
+    /// servers, which work on one at a time, should have no more unanswered. Requests for the result of a goal are an
+    /// exception: action servers put them aside.
+    ///
     /// A client that is younger than 100 ms waits, until it is as old as that, for a server to be matched with it; so all
     /// of its calls together wait for at most 100 ms on the thread of the caller. Later, and in most cases at once, no call
     /// waits.

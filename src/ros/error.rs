@@ -6,11 +6,13 @@ use crate::ids::{CallerId, ReaderId, RequestId, ServerId, WriterId};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RosError {
     /// A string that is no type name.
-    #[error("{0:?} is not the name of a message type; write it as package/msg/Type, such as \"nav_msgs/msg/Odometry\"")]
-    InvalidTypeName(String),
-    /// A message type that this installation does not have.
     #[error(
-        "message type {type_name} is not installed here ({reason}); install the ROS package {package} or source the workspace that contains it, and start again"
+        "{0:?} is not the name of a type; write it as package/msg/Type or package/srv/Type, such as \"nav_msgs/msg/Odometry\""
+    )]
+    InvalidTypeName(String),
+    /// A type that this installation does not have.
+    #[error(
+        "type {type_name} is not installed here ({reason}); install the ROS package {package} or source the workspace that contains it, and start again"
     )]
     UnknownType {
         /// The type as asked for.

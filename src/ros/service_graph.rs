@@ -69,11 +69,10 @@ pub(super) fn services(
 /// it is that of the service as it is installed here, else the one that differs, so that whoever compares it sees that.
 /// `None` if not everything is known yet; what is missing then changes the graph once more.
 fn type_hash(node: &Node, service: &str, server: &Endpoint, ownership: &Ownership) -> Result<Option<String>, RosError> {
-    let request = &server.type_hash;
     // Who has not installed the type cannot do anything with it either.
-    let Ok(ours) = installed(&server.type_name) else { return Ok(Some(request.clone())) };
-    if *request != ours.request {
-        return Ok(Some(request.clone()));
+    let Ok(ours) = installed(&server.type_name) else { return Ok(Some(server.type_hash.clone())) };
+    if server.type_hash != ours.request {
+        return Ok(Some(server.type_hash.clone()));
     }
     let responders = graph::endpoints(node, &response_topic(service), Side::RawPublishers, ownership)?;
     let participant = |gid: &Gid| gid.0[..PARTICIPANT].to_owned();
@@ -180,7 +179,13 @@ fn gid_of(node: &str, service: &str) -> Gid {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::{Duration, Instant};
+
+    use super::{
+        super::{rcl::Context, server::Server},
+        *,
+    };
+    use crate::{ids::ServerId, model::ServiceInfo};
 
     #[test]
     fn names_are_those_that_dds_uses() {
@@ -190,6 +195,37 @@ mod tests {
         assert_eq!(service_type("a::action::dds_::B_SendGoal_Request_").as_deref(), Some("a/action/B_SendGoal"));
         for other in ["std_srvs/srv/SetBool", "std_srvs::srv::dds_::SetBool_Response_", ""] {
             assert_eq!(service_type(other), None);
+        }
+    }
+
+    #[test]
+    fn node_by_node_the_same_services_are_found() {
+        let context = Context::start().unwrap();
+        let node = Node::create(&context, &format!("by_node_{}", std::process::id()), "/somewhere").unwrap();
+        let ownership = Ownership::find_out(&node).unwrap();
+        let about = ServiceInfo {
+            name: format!("/by_node_{}/set", std::process::id()),
+            type_name: "std_srvs/srv/SetBool".to_owned(),
+            type_hash: String::new(),
+        };
+        let server = Server::create(&node, ServerId(1), &about).unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        let find = |services: Vec<LocalService>| services.into_iter().find(|service| service.name == about.name);
+        let (by_topic, by_node) = loop {
+            let by_topic = find(services(&node, &ownership, &mut ServerTypes::default()).unwrap());
+            let by_node = find(by_node(&node, &ownership).unwrap());
+            match (by_topic, by_node) {
+                (Some(by_topic), Some(by_node)) => break (by_topic, by_node),
+                _ => assert!(Instant::now() < end, "the service does not appear"),
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        drop(server);
+        for found in [by_topic, by_node] {
+            assert_eq!(found.servers.len(), 1);
+            assert_eq!(found.servers[0].node, node.name());
+            assert_eq!(found.servers[0].type_name, about.type_name);
+            assert!(found.servers[0].own);
         }
     }
 

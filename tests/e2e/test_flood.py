@@ -25,7 +25,7 @@ def attack(dice):
         lambda: dice.randbytes(dice.randrange(1, 4096)),
         lambda: b"GET / HTTP/1.1\r\n\r\n",
         lambda: wire.preamble()[: dice.randrange(1, 8)],
-        lambda: wire.preamble(major=dice.randrange(2, 256)),
+        lambda: wire.preamble(major=dice.randrange(wire.VERSION[0] + 1, 256)),
         lambda: wire.preamble() + dice.randbytes(dice.randrange(1, 4096)),
         lambda: wire.preamble() + struct.pack(">IB", dice.randrange(wire.LOGIN_FRAME_MAX + 1, 2**32), wire.LOGIN),
         lambda: wire.preamble() + struct.pack(">IB", wire.LOGIN_FRAME_MAX, wire.LOGIN) + dice.randbytes(8_000),

@@ -7,7 +7,7 @@ import struct
 MAGIC = b"SWBD"
 VERSION = (2, 0)
 LOGIN, WELCOME, REFUSED, GOODBYE, PING, PONG = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
-INTERESTS, OFFERS, DATA = 0x20, 0x21, 0x30
+INTERESTS, OFFERS, FEEDS_OPEN, DATA = 0x20, 0x21, 0x23, 0x30
 ROBOT, OPERATOR, OBSERVER = 0, 1, 2
 CAUSES = (
     "version malformed oversized violation login_timeout duplicate_id full registry port_closed disconnected "
@@ -153,8 +153,9 @@ class Line:
         assert kind == WELCOME, kind
         return Reader(payload).zigzag()
 
-    def serve(self, until):
-        """Answers pings until `until()` holds. Raises what ends the connection."""
+    def serve(self, until, clock=None):
+        """Answers pings until `until()` holds, by a clock that shows `clock()` nanoseconds, or the server's own. Raises what
+        ends the connection."""
         limit = self.socket.gettimeout()
         self.socket.settimeout(0.05)
         try:
@@ -166,7 +167,8 @@ class Line:
                 if kind == PING:
                     reader = Reader(payload)
                     nonce, sent = reader.varint(), reader.zigzag()
-                    self.send(frame(PONG, varint(nonce) + zigzag(sent) * 3))
+                    ours = zigzag(clock() if clock else sent)
+                    self.send(frame(PONG, varint(nonce) + zigzag(sent) + ours + ours))
         finally:
             self.socket.settimeout(limit)
 

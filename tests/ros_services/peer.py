@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 import rclpy
 from rclpy.executors import MultiThreadedExecutor
@@ -30,6 +31,16 @@ def serve(node, name):
 
     node.create_service(SetBool, f"{name}/set", set_bool)
     node.create_service(Trigger, f"{name}/trigger", trigger)
+    tell(ready=True)
+
+
+def serve_slowly(node, name):
+    def set_bool(request, response):
+        time.sleep(0.02)
+        response.message = "at last"
+        return response
+
+    node.create_service(SetBool, f"{name}/set", set_bool)
     tell(ready=True)
 
 
@@ -181,7 +192,7 @@ def main():
     if role == "crowd":
         kept = crowd(nodes, name, int(rest[1]))
     else:
-        roles = [serve, call, serve_action, act, exchange]
+        roles = [serve, serve_slowly, call, serve_action, act, exchange]
         kept = {f.__name__: f for f in roles}[role](nodes[0], name)
     threading.Thread(target=executor.spin, daemon=True).start()
     sys.stdin.read()
