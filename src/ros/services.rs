@@ -1,9 +1,6 @@
 //! The administrator's services: their messages in our words, at both ends.
 
-use r2r::{
-    WrappedServiceTypeSupport,
-    switchboard::srv::{Close, DisconnectClient, ExportCsv, ListClients, Open},
-};
+use r2r::switchboard::srv::{Close, DisconnectClient, ExportCsv, ListClients, Open};
 
 use super::{convert, desk::DeskService, error::RosError};
 use crate::{
@@ -18,40 +15,9 @@ use crate::{
 const CLOSED: &str = "closed by the administrator";
 const DISCONNECTED: &str = "disconnected by the administrator";
 
-/// A service of `srv/` and the [`AdminRequest`] that it stands for.
-pub(super) trait AdminService: WrappedServiceTypeSupport + 'static {
-    /// Last part of its name.
-    const NAME: &'static str;
-
-    /// At the exchange: what is asked for, or why it cannot be.
-    fn request(message: &Self::Request, now: Wall) -> Result<AdminRequest, AdminError>;
-
-    /// At the exchange: the answer.
-    fn response(outcome: Result<AdminReply, AdminError>) -> Self::Response;
-
-    /// At the administrator: the answer in our words.
-    fn reply(response: Self::Response) -> Result<Result<AdminReply, AdminError>, RosError>;
-}
-
-impl<S: AdminService> DeskService for S {
+impl DeskService for Open::Service {
     type Asked = AdminRequest;
     type Answered = AdminReply;
-    const NAME: &'static str = S::NAME;
-
-    fn request(message: &Self::Request, now: Wall) -> Result<AdminRequest, AdminError> {
-        S::request(message, now)
-    }
-
-    fn response(outcome: Result<AdminReply, AdminError>) -> Self::Response {
-        S::response(outcome)
-    }
-
-    fn reply(response: Self::Response) -> Result<Result<AdminReply, AdminError>, RosError> {
-        S::reply(response)
-    }
-}
-
-impl AdminService for Open::Service {
     const NAME: &'static str = "open";
 
     fn request(message: &Open::Request, _now: Wall) -> Result<AdminRequest, AdminError> {
@@ -81,7 +47,9 @@ impl AdminService for Open::Service {
     }
 }
 
-impl AdminService for Close::Service {
+impl DeskService for Close::Service {
+    type Asked = AdminRequest;
+    type Answered = AdminReply;
     const NAME: &'static str = "close";
 
     fn request(message: &Close::Request, _now: Wall) -> Result<AdminRequest, AdminError> {
@@ -104,7 +72,9 @@ impl AdminService for Close::Service {
     }
 }
 
-impl AdminService for ExportCsv::Service {
+impl DeskService for ExportCsv::Service {
+    type Asked = AdminRequest;
+    type Answered = AdminReply;
     const NAME: &'static str = "export_csv";
 
     fn request(message: &ExportCsv::Request, now: Wall) -> Result<AdminRequest, AdminError> {
@@ -155,7 +125,9 @@ impl AdminService for ExportCsv::Service {
     }
 }
 
-impl AdminService for ListClients::Service {
+impl DeskService for ListClients::Service {
+    type Asked = AdminRequest;
+    type Answered = AdminReply;
     const NAME: &'static str = "list_clients";
 
     fn request(message: &ListClients::Request, _now: Wall) -> Result<AdminRequest, AdminError> {
@@ -182,7 +154,9 @@ impl AdminService for ListClients::Service {
     }
 }
 
-impl AdminService for DisconnectClient::Service {
+impl DeskService for DisconnectClient::Service {
+    type Asked = AdminRequest;
+    type Answered = AdminReply;
     const NAME: &'static str = "disconnect_client";
 
     fn request(message: &DisconnectClient::Request, _now: Wall) -> Result<AdminRequest, AdminError> {
@@ -233,7 +207,7 @@ mod tests {
 
     const NOW: Wall = Wall(77);
 
-    fn there_and_back<S: AdminService>(reply: AdminReply) {
+    fn there_and_back<S: DeskService<Asked = AdminRequest, Answered = AdminReply>>(reply: AdminReply) {
         assert_eq!(S::reply(S::response(Ok(reply.clone()))).unwrap().unwrap(), reply);
         let refused = AdminError("not today".to_owned());
         assert_eq!(S::reply(S::response(Err(refused.clone()))).unwrap().unwrap_err(), refused);

@@ -305,7 +305,8 @@ mod tests {
                     "host_name": "", "software_version": "", "ros_distro": "", "capabilities": [],
                     "first_seen": "2026-11-22T14:00:00Z", "last_seen": "2026-11-22T14:00:00Z", "connected_since": null,
                     "reason": "", "round_trip": null, "clock_offset": null, "messages_in": 0, "messages_out": 0,
-                    "bytes_in": 0, "bytes_out": 0, "messages_dropped": 0, "messages_late": 0, "contested": []
+                    "bytes_in": 0, "bytes_out": 0, "messages_dropped": 0, "messages_late": 0, "contested": [],
+                    "problems": []
                 })
             })
             .collect();

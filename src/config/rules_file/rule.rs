@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// A key of a rule beside its name, and where it may stand.
-struct Key {
-    name: &'static str,
+pub(super) struct Key {
+    pub(super) name: &'static str,
     subjects: &'static [Subject],
     sections: &'static [Section],
     read: fn(&Node<'_>, &mut Rule) -> Result<(), RulesFileError>,
@@ -26,7 +26,7 @@ const ANYTHING: &[Subject] = &[Subject::Topic, Subject::Service, Subject::Action
 const EVERYWHERE: &[Section] = &Section::ALL;
 
 /// In the order in which messages list them.
-const KEYS: &[Key] = &[
+pub(super) const KEYS: &[Key] = &[
     Key { name: "type", subjects: ANYTHING, sections: EVERYWHERE, read: read_type },
     Key { name: "node", subjects: ANYTHING, sections: &[Section::Offer], read: read_node },
     Key { name: "rate", subjects: TOPICS, sections: &[Section::Offer, Section::Want], read: read_rate },

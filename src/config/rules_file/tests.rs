@@ -425,6 +425,27 @@ fn any_rule() -> impl Strategy<Value = (Section, Rule)> {
     )
 }
 
+#[test]
+fn the_example_in_the_readme_is_understood() {
+    let readme = include_str!("../../../README.md");
+    let examples: Vec<&str> = readme
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once("```")?.0))
+        .filter(|example| example.starts_with("offer:"))
+        .collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        parse("README.md", example).unwrap();
+    }
+    // And its table has every key, and the explanation in the built-in rules too.
+    let explained = include_str!("../../../config/robot_rules.yaml");
+    for key in rule::KEYS {
+        assert!(readme.contains(&format!("| `{}", key.name)), "{} is not in the README", key.name);
+        assert!(explained.contains(&format!("#   {}: ", key.name)), "{} is not explained", key.name);
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_taken_or_refused_without_a_panic(text in "(offer|want|accept|topic|[-:{}\\[\\]*&!/ \n\"a]){0,40}") {
