@@ -358,8 +358,6 @@ impl Client {
         let drops = self.routes.dropped();
         let mut status = self.line.status(drops.total() - drops.of(traffic::Cause::Overflow));
         status.problems = self.routes.problems().to_vec();
-        status.problems.extend(self.routes.command_problems());
-        status.problems.truncate(defaults::PROBLEMS_MAX);
         if let Err(error) = self.node.publish_connection(&status) {
             tracing::warn!("the state of the line could not be published: {error}");
         }

@@ -44,6 +44,7 @@ impl Routes {
     ) -> Option<Passed> {
         let age = offset.map(|offset| traffic::age(source_time, offset, now));
         let outcome = self.feeds.let_through(feed, payload, age, now.mono, &mut self.output)?;
+        self.unsettled |= self.feeds.take_refusals_changed();
         let meter = self.meter(End::Feed(feed), now.mono)?;
         meter.received(now.mono);
         match outcome {
@@ -90,12 +91,9 @@ impl Routes {
     /// # Errors
     /// In words, if nobody does.
     pub fn release(&mut self, topic: &str) -> Result<ClientId, String> {
-        self.feeds.release(topic)
-    }
-
-    /// Who is kept out of commanding what, in words: one line for each topic.
-    pub fn command_problems(&self) -> Vec<String> {
-        self.feeds.problems()
+        let released = self.feeds.release(topic);
+        self.unsettled |= self.feeds.take_refusals_changed();
+        released
     }
 
     /// What went over every route.
