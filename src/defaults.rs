@@ -72,6 +72,9 @@ pub const BACKOFF_MAX: Duration = Duration::from_millis(1_500);
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Round trips remembered for the lowest one and the clock offset: half a minute at one ping a second.
 pub const CLOCK_WINDOW: usize = 30;
+/// What two clocks may drift apart within that window without having been set: 300 parts in a million, thrice what cheap
+/// crystals do.
+pub const CLOCK_DRIFT: Duration = Duration::from_millis(10);
 /// How long a goodbye may take to be written before the connection is closed anyway.
 pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 

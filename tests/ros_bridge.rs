@@ -387,3 +387,30 @@ fn dropping_ends_the_threads_even_when_nobody_listens_and_samples_outlive_it() {
         assert!(sample.payload == message.as_slice());
     });
 }
+
+#[test]
+fn a_stop_message_arrives_although_its_writer_ends_soon() {
+    alone("a_stop_message_arrives_although_its_writer_ends_soon", &[], || {
+        let (mut robot, bridge) = (Side::start("robot", 64), Side::start("bridge", 64));
+        let stamped = topic("stop", "geometry_msgs/msg/TwistStamped", Qos::default());
+        let writer = WriterId(1);
+        bridge.bridge.create_writer(writer, &stamped).unwrap();
+        assert_eq!(bridge.bridge.topic_of(writer).as_deref(), Some(stamped.name.as_str()));
+        robot.bridge.create_reader(ReaderId(1), &stamped).unwrap();
+        let mut bridge = bridge;
+        bridge.until_heard(&stamped.name);
+        let now = switchboard::time::Wall(1_700_000_000_000_000_005);
+        bridge.bridge.publish_default(writer, now).unwrap();
+        assert!(bridge.bridge.wait_until_acknowledged(writer, LIMIT));
+        bridge.bridge.destroy_writer(writer);
+        robot.until("the stop message", |side| !side.samples.is_empty());
+        let payload = &robot.samples[0].payload;
+        // Header, stamp, an empty frame id, and six zeros.
+        assert_eq!(payload[4..8], 1_700_000_000_i32.to_le_bytes());
+        assert_eq!(payload[8..12], 5_u32.to_le_bytes());
+        assert!(payload[payload.len() - 48..].iter().all(|byte| *byte == 0));
+        let unknown = bridge.bridge.publish_default(writer, now).unwrap_err();
+        assert_eq!(unknown, RosError::UnknownWriter(writer));
+        assert!(!bridge.bridge.wait_until_acknowledged(writer, LIMIT));
+    });
+}

@@ -487,6 +487,10 @@ async fn a_client_is_asked_about_its_routes_and_rules_here() {
                 }
                 RouteRequest::AddRule { rule, .. } => Err(AdminError(format!("not {rule}"))),
                 RouteRequest::RemoveRule(id) => Ok(RouteReply::Removed(format!("rule {id}"))),
+                RouteRequest::Release(topic) => {
+                    assert_eq!(topic, "/cmd_vel");
+                    Ok(RouteReply::Released(ClientId::new("alice").unwrap()))
+                }
             };
             let _ = reply.send(answer);
         }
@@ -500,6 +504,8 @@ async fn a_client_is_asked_about_its_routes_and_rules_here() {
     assert_eq!(refused, Err(AskError::Refused(AdminError("not /x".to_owned()))));
     let removed = client.ask(RouteRequest::RemoveRule(RuleId(8)), LIMIT).await;
     assert_eq!(removed, Ok(RouteReply::Removed("rule 8".to_owned())));
+    let released = client.ask(RouteRequest::Release("/cmd_vel".to_owned()), LIMIT).await;
+    assert_eq!(released, Ok(RouteReply::Released(ClientId::new("alice").unwrap())));
     drop(client);
     drop(node);
 }

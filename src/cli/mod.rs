@@ -26,6 +26,7 @@ mod exchange;
 mod export;
 mod open;
 mod parent;
+mod release;
 mod report;
 mod roles;
 mod routes;
@@ -36,6 +37,7 @@ mod status;
 mod stop;
 mod table;
 mod terminal;
+mod traffic;
 mod units;
 
 const EXAMPLES: &str = "\
@@ -48,8 +50,9 @@ Examples:
   switchboard routes                            what goes over the line of this robot, what does not, and why
   switchboard doctor                            what is wrong, and what to do about it
 
-status, open, close, export, clients and disconnect talk to the exchange's ROS services: they work in every shell that
-sees the server's graph (same ROS_DOMAIN_ID). routes and rule do the same in the graph of a robot or an operator. ROS arguments go after --ros-args, as in every ROS program.";
+status, traffic, open, close, export, clients and disconnect talk to the exchange's node: they work in every shell that
+sees the server's graph (same ROS_DOMAIN_ID). routes, rule and release do the same in the graph of a robot or an operator.
+ROS arguments go after --ros-args, as in every ROS program.";
 const SERVER_EXAMPLES: &str = "\
 Examples:
   switchboard server                                   for this machine only
@@ -115,6 +118,10 @@ enum Verb {
     Operator(OperatorFlags),
     /// Show who is connected and what goes through
     Status(status::Flags),
+    /// Show what goes over each topic, how old it is, and what is dropped
+    Traffic(traffic::Flags),
+    /// Let go of a topic that one client commands alone
+    Release(release::Flags),
     /// Open the exchange's port
     Open(open::Flags),
     /// Say goodbye to every client and close the port
@@ -163,6 +170,8 @@ pub fn main() -> ExitCode {
         Verb::Robot(flags) => roles::robot(flags, ros_level),
         Verb::Operator(flags) => roles::operator(flags, ros_level),
         Verb::Status(flags) => status::run(&flags),
+        Verb::Traffic(flags) => traffic::run(&flags),
+        Verb::Release(flags) => release::run(flags),
         Verb::Open(flags) => open::run(flags),
         Verb::Close(flags) => close::run(flags),
         Verb::Export(flags) => export::run(&flags),

@@ -64,7 +64,9 @@ pub(super) fn run(flags: Flags) -> anyhow::Result<Outcome> {
         match client.ask(request).await? {
             RouteReply::Added(id) => terminal::print_line(&format!("rule {id} is in force at {}", client.node()))?,
             RouteReply::Removed(rule) => terminal::print_line(&format!("removed from {}: {rule}", client.node()))?,
-            RouteReply::Listed(_) => anyhow::bail!("{} answered something else", client.node()),
+            RouteReply::Listed(_) | RouteReply::Released(_) => {
+                anyhow::bail!("{} answered something else", client.node())
+            }
         }
         Ok(Outcome::Fine)
     })

@@ -105,7 +105,6 @@ async fn run_until(
     };
     client.publish_line();
     client.publish_table();
-    let mut releases = client.node.take_releases();
     let mut tick = interval(defaults::STATUS_PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = std::pin::pin!(stop);
@@ -120,10 +119,6 @@ async fn run_until(
                 if let Err(reason) = client.handle_bridge(event) {
                     break Err(anyhow::anyhow!("the bridge has left the ROS graph: {reason}"));
                 }
-            }
-            Some((topic, reply)) = releases.recv() => {
-                // Whoever asked may have gone.
-                let _ = reply.send(client.release(&topic));
             }
             Some((request, reply)) = requests.recv() => {
                 // Whoever asked may have gone.
@@ -304,15 +299,6 @@ impl Client {
         }
     }
 
-    fn release(&mut self, topic: &str) -> Result<ClientId, String> {
-        let released = self.routes.release(topic);
-        match &released {
-            Ok(holder) => tracing::info!(topic, "{holder} commands it alone no more"),
-            Err(reason) => tracing::info!(topic, "not released: {reason}"),
-        }
-        released
-    }
-
     fn handle_tick(&mut self) {
         self.endpoints.handle_tick(&self.bridge, now().mono);
         for (reader, lost, failed) in self.endpoints.losses(&self.bridge) {
@@ -332,7 +318,9 @@ impl Client {
                     let rules = self.routes.rules().section(section).iter();
                     rules.map(move |rule| RuleStatus { id: rule.id, section, rule: rule.text.clone() })
                 });
-                Ok(RouteReply::Listed(RouteList { rules: rules.collect(), routes: self.routes.report() }))
+                let mut routes = self.routes.report();
+                self.routes.add_figures(&mut routes, now());
+                Ok(RouteReply::Listed(RouteList { rules: rules.collect(), routes }))
             }
             RouteRequest::AddRule { section: Section::Offer, .. } if self.kind == ClientKind::Observer => {
                 Err(AdminError("an observer only looks: it offers nothing; run it as an operator".to_owned()))
@@ -351,6 +339,11 @@ impl Client {
                 tracing::info!(id = id.0, section = section.as_str(), "rule removed: {}", rule.text);
                 Ok(RouteReply::Removed(rule.text))
             }
+            RouteRequest::Release(topic) => {
+                let holder = self.routes.release(&topic).map_err(AdminError)?;
+                tracing::info!(topic, "{holder} commands it alone no more");
+                Ok(RouteReply::Released(holder))
+            }
         }
     }
 
@@ -365,8 +358,6 @@ impl Client {
         let drops = self.routes.dropped();
         let mut status = self.line.status(drops.total() - drops.of(traffic::Cause::Overflow));
         status.problems = self.routes.problems().to_vec();
-        status.problems.extend(self.routes.command_problems());
-        status.problems.truncate(defaults::PROBLEMS_MAX);
         if let Err(error) = self.node.publish_connection(&status) {
             tracing::warn!("the state of the line could not be published: {error}");
         }

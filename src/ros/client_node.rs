@@ -11,7 +11,7 @@ use r2r::{
     diagnostic_msgs::msg::DiagnosticArray,
     switchboard::{
         msg::{Clients, Connection, Traffic},
-        srv::{AddRule, ListRoutes, RemoveRule},
+        srv::{AddRule, ListRoutes, ReleaseTopic, RemoveRule},
     },
 };
 use tokio::{runtime::Handle, sync::mpsc};
@@ -22,7 +22,6 @@ use super::{
     diagnostics,
     error::RosError,
     parameters::{ClientParameters, OperatorParameters, RobotParameters},
-    release::{self, ReleaseQuery},
     route_services::RouteQuery,
     typed_node::{self, Names, NodeOptions, Spinner, failed, lock},
 };
@@ -40,8 +39,6 @@ pub struct ClientNode {
     names: Names,
     parameters: Declared,
     publishers: Mutex<Publishers>,
-    /// Until somebody takes it.
-    releases: Mutex<Option<mpsc::Receiver<ReleaseQuery>>>,
     desk: Arc<Desk<RouteRequest, RouteReply>>,
 }
 
@@ -100,17 +97,16 @@ impl ClientNode {
             diagnosed: None,
             memory: diagnostics::Memory::default(),
         });
-        let (releasing, releases) = release::serve(&mut node, &names, &runtime)?;
         let desk = Desk::new(requests, "this client", |_| {});
         let tasks = vec![
             task,
-            releasing,
             serve::<ListRoutes::Service>(&mut node, &names, &runtime, &desk)?,
             serve::<AddRule::Service>(&mut node, &names, &runtime, &desk)?,
             serve::<RemoveRule::Service>(&mut node, &names, &runtime, &desk)?,
+            serve::<ReleaseTopic::Service>(&mut node, &names, &runtime, &desk)?,
         ];
         let spinner = Spinner::start(node, SPIN, tasks)?;
-        Ok(ClientNode { _spinner: spinner, names, parameters, publishers, releases: Mutex::new(Some(releases)), desk })
+        Ok(ClientNode { _spinner: spinner, names, parameters, publishers, desk })
     }
 
     /// The parameters as they are now: overridden by the ROS arguments, and as changed since.
@@ -134,11 +130,6 @@ impl ClientNode {
     /// Namespace and name.
     pub fn fully_qualified_name(&self) -> &str {
         &self.names.full
-    }
-
-    /// What `~/release_topic` is asked for. Nothing comes out of it when it is taken a second time.
-    pub fn take_releases(&self) -> mpsc::Receiver<ReleaseQuery> {
-        self.releases.lock().take().unwrap_or_else(|| mpsc::channel(1).1)
     }
 
     /// Publishes `~/traffic`, and what was dropped since the last time to `/diagnostics`.

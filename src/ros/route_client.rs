@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use r2r::{
     Client, Node,
-    switchboard::srv::{AddRule, ListRoutes, RemoveRule},
+    switchboard::srv::{AddRule, ListRoutes, ReleaseTopic, RemoveRule},
 };
 use tokio::time::{Instant, sleep};
 
@@ -24,6 +24,7 @@ pub struct RouteClient {
     list: Client<ListRoutes::Service>,
     add: Client<AddRule::Service>,
     remove: Client<RemoveRule::Service>,
+    release: Client<ReleaseTopic::Service>,
 }
 
 impl RouteClient {
@@ -45,6 +46,7 @@ impl RouteClient {
             list: desk::client(&mut node, &server)?,
             add: desk::client(&mut node, &server)?,
             remove: desk::client(&mut node, &server)?,
+            release: desk::client(&mut node, &server)?,
             server,
             _spinner: Spinner::start(node, SPIN, Vec::new())?,
         })
@@ -73,6 +75,10 @@ impl RouteClient {
             }
             RouteRequest::RemoveRule(id) => {
                 desk::call(&self.remove, &self.server, RemoveRule::Request { id: id.0 }, until, nobody).await
+            }
+            RouteRequest::Release(topic) => {
+                let request = ReleaseTopic::Request { topic: convert::text(&topic) };
+                desk::call(&self.release, &self.server, request, until, nobody).await
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use r2r::switchboard::{
     msg,
-    srv::{AddRule, ListRoutes, RemoveRule},
+    srv::{AddRule, ListRoutes, ReleaseTopic, RemoveRule},
 };
 
 use super::{
@@ -94,6 +94,33 @@ impl DeskService for RemoveRule::Service {
 
     fn reply(response: RemoveRule::Response) -> Result<Result<RouteReply, AdminError>, RosError> {
         Ok(if response.success { Ok(RouteReply::Removed(response.rule)) } else { Err(AdminError(response.message)) })
+    }
+}
+
+impl DeskService for ReleaseTopic::Service {
+    type Asked = RouteRequest;
+    type Answered = RouteReply;
+    const NAME: &'static str = "release_topic";
+
+    fn request(message: &ReleaseTopic::Request, _now: Wall) -> Result<RouteRequest, AdminError> {
+        Ok(RouteRequest::Release(message.topic.clone()))
+    }
+
+    fn response(outcome: Result<RouteReply, AdminError>) -> ReleaseTopic::Response {
+        match outcome {
+            Ok(RouteReply::Released(holder)) => {
+                ReleaseTopic::Response { success: true, message: String::new(), holder: holder.as_str().to_owned() }
+            }
+            other => ReleaseTopic::Response { message: why_not(other), ..ReleaseTopic::Response::default() },
+        }
+    }
+
+    fn reply(response: ReleaseTopic::Response) -> Result<Result<RouteReply, AdminError>, RosError> {
+        if !response.success {
+            return Ok(Err(AdminError(response.message)));
+        }
+        let holder = ClientId::new(&response.holder).map_err(|error| RosError::Message(error.to_string()))?;
+        Ok(Ok(RouteReply::Released(holder)))
     }
 }
 
@@ -215,6 +242,9 @@ mod tests {
         let removed = RouteReply::Removed("{topic: /odom}".to_owned());
         let response = RemoveRule::Service::response(Ok(removed.clone()));
         assert_eq!(RemoveRule::Service::reply(response).unwrap(), Ok(removed));
+        let released = RouteReply::Released(ClientId::new("alice").unwrap());
+        let response = ReleaseTopic::Service::response(Ok(released.clone()));
+        assert_eq!(ReleaseTopic::Service::reply(response).unwrap(), Ok(released));
         let refused = AdminError("there is no rule 7".to_owned());
         let response = RemoveRule::Service::response(Err(refused.clone()));
         assert_eq!(RemoveRule::Service::reply(response).unwrap(), Err(refused));

@@ -33,7 +33,6 @@ use crate::{
     admin::{AdminReply, AdminRequest},
     defaults,
     status::ServerStatus,
-    time::Wall,
     traffic::TrafficReport,
 };
 

@@ -53,7 +53,7 @@ pub struct Routes {
     /// What is in the way, as it was told last.
     problems: Vec<String>,
     /// Whether something has happened since.
-    unsettled: bool,
+    pub(super) unsettled: bool,
 }
 
 /// What became of service calls, since the program started.
@@ -376,7 +376,9 @@ impl Routes {
             self.work_out();
         }
         let findings = self.findings();
-        let problems = problem_list(findings.iter().flat_map(|finding| &finding.problems).map(String::as_str));
+        let refusals = self.feeds.refusals();
+        let found = findings.iter().flat_map(|finding| &finding.problems).chain(&refusals);
+        let problems = problem_list(found.map(String::as_str));
         if problems == self.problems {
             return;
         }

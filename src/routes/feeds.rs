@@ -191,15 +191,7 @@ impl Feeds {
         Some(match self.gate.judge(&attempt, now) {
             Verdict::Passes => Ok(payload),
             Verdict::Late => Err(Cause::Late),
-            Verdict::Refused { holder, is_news } => {
-                if is_news {
-                    output.warn(format!(
-                        "commands of {} to {} are refused: {holder} commands it alone; ~/release_topic lets go of it",
-                        announced.origin, route.local.name
-                    ));
-                }
-                Err(Cause::Refused)
-            }
+            Verdict::Refused => Err(Cause::Refused),
         })
     }
 
@@ -212,8 +204,13 @@ impl Feeds {
     }
 
     /// Who is kept out of commanding what, in words.
-    pub(super) fn problems(&self) -> Vec<String> {
+    pub(super) fn refusals(&self) -> Vec<String> {
         self.gate.problems()
+    }
+
+    /// Whether that has changed since this was asked last.
+    pub(super) fn take_refusals_changed(&mut self) -> bool {
+        self.gate.take_changed()
     }
 
     /// The name on the exchange of what comes with `feed`, and its type.

@@ -1,9 +1,6 @@
 //! Which commands of others are let through, and when a robot has to be told to stop.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::Rule;
 use crate::{
@@ -20,6 +17,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     topics: BTreeMap<String, Commanded>,
+    /// Whether who is kept out has changed.
+    changed: bool,
 }
 
 /// A local topic that somebody commands.
@@ -55,18 +54,14 @@ pub(super) struct Attempt<'a> {
 }
 
 /// What becomes of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is published.
     Passes,
     /// It is too old.
     Late,
     /// Somebody else holds the topic.
-    Refused {
-        holder: ClientId,
-        /// Whether this is the first of that client's commands that this holder keeps out.
-        is_news: bool,
-    },
+    Refused,
 }
 
 impl Gate {
@@ -85,13 +80,12 @@ impl Gate {
                     (holder.feed, holder.heard) = (attempt.feed, now);
                 }
                 Some(holder) if now.since(holder.heard) < silence => {
-                    let holder = holder.client.clone();
-                    let is_news = topic.refused.insert(attempt.from.clone(), attempt.feed).is_none();
-                    return Verdict::Refused { holder, is_news };
+                    self.changed |= topic.refused.insert(attempt.from.clone(), attempt.feed).is_none();
+                    return Verdict::Refused;
                 }
                 holder => {
                     *holder = Some(Holder { client: attempt.from.clone(), feed: attempt.feed, heard: now });
-                    topic.refused.clear();
+                    self.changed |= !std::mem::take(&mut topic.refused).is_empty();
                 }
             }
         }
@@ -103,10 +97,12 @@ impl Gate {
     pub(super) fn close(&mut self, topic: &str, feed: FeedId) -> bool {
         let Some(state) = self.topics.get_mut(topic) else { return false };
         let had_last_word = state.last_word.take_if(|last| *last == feed).is_some();
+        let refused = state.refused.len();
         state.refused.retain(|_, refused| *refused != feed);
         if state.holder.take_if(|holder| holder.feed == feed).is_some() {
             state.refused.clear();
         }
+        self.changed |= state.refused.len() != refused;
         if state.last_word.is_none() && state.holder.is_none() {
             self.topics.remove(topic);
         }
@@ -120,7 +116,7 @@ impl Gate {
     pub(super) fn release(&mut self, topic: &str) -> Result<ClientId, String> {
         let held = self.topics.get_mut(topic).and_then(|state| Some((state.holder.take()?, &mut state.refused)));
         if let Some((holder, refused)) = held {
-            refused.clear();
+            self.changed |= !std::mem::take(refused).is_empty();
             return Ok(holder.client);
         }
         let held: Vec<&str> =
@@ -131,17 +127,32 @@ impl Gate {
 
     /// Who is kept out of what, in words.
     pub(super) fn problems(&self) -> Vec<String> {
-        let contested = self.topics.iter().filter(|(_, state)| !state.refused.is_empty());
-        contested
-            .filter_map(|(name, state)| {
-                let holder = &state.holder.as_ref()?.client;
-                let refused: BTreeSet<&str> = state.refused.keys().map(ClientId::as_str).collect();
-                let refused: Vec<&str> = refused.into_iter().collect();
-                Some(format!("{name}: {holder} commands alone, {} refused", refused.join(", ")))
+        let words = self.topics.iter().filter_map(|(name, state)| {
+            let holder = &state.holder.as_ref()?.client;
+            let mut refused: Vec<&str> = state.refused.keys().map(ClientId::as_str).take(REFUSED_NAMED).collect();
+            let more = format!("{} more", state.refused.len().saturating_sub(REFUSED_NAMED));
+            if state.refused.len() > REFUSED_NAMED {
+                refused.push(&more);
+            }
+            let refused = refused.join(", ");
+            (!refused.is_empty()).then(|| {
+                format!(
+                    "{name}: commands of {refused} are refused, {holder} commands it alone; \"switchboard release {name}\" \
+                     lets go of it"
+                )
             })
-            .collect()
+        });
+        words.collect()
+    }
+
+    /// Whether who is kept out has changed since this was asked last.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 }
+
+/// Clients that one problem names: more do not fit a line.
+const REFUSED_NAMED: usize = 4;
 
 /// Whether a message of that age is over the limit. One whose age is not known is new.
 pub(super) fn is_late(max_age: Option<Duration>, age: Option<Duration>) -> bool {
@@ -222,7 +233,7 @@ mod tests {
         let (mut gate, alice, bob) = (Gate::default(), id("alice"), id("bob"));
         let rule = Rule { max_age: Some(Duration::from_millis(100)), ..exclusive(1) };
         gate.judge(&attempt(&alice, ALICE, &rule), at(0));
-        assert!(matches!(gate.judge(&attempt(&bob, BOB, &rule), at(1)), Verdict::Refused { .. }));
+        assert!(matches!(gate.judge(&attempt(&bob, BOB, &rule), at(1)), Verdict::Refused));
         let old = Attempt { age: Some(Duration::from_secs(1)), ..attempt(&bob, BOB, &rule) };
         assert_eq!(gate.judge(&old, at(2)), Verdict::Late);
         assert!(!gate.close("/cmd_vel", BOB));
@@ -232,15 +243,19 @@ mod tests {
     #[test]
     fn the_first_who_commands_holds_the_topic_until_it_is_silent() {
         let (mut gate, alice, bob, rule) = (Gate::default(), id("alice"), id("bob"), exclusive(2));
-        let refused = |is_news| Verdict::Refused { holder: id("alice"), is_news };
         assert_eq!(gate.judge(&attempt(&alice, ALICE, &rule), at(0)), Verdict::Passes);
-        assert_eq!(gate.judge(&attempt(&bob, BOB, &rule), at(10)), refused(true));
-        assert_eq!(gate.problems(), ["/cmd_vel: alice commands alone, bob refused"]);
+        assert_eq!(gate.judge(&attempt(&bob, BOB, &rule), at(10)), Verdict::Refused);
+        assert!(gate.take_changed());
+        let told =
+            "commands of bob are refused, alice commands it alone; \"switchboard release /cmd_vel\" lets go of it";
+        assert_eq!(gate.problems(), [format!("/cmd_vel: {told}")]);
         assert_eq!(gate.judge(&attempt(&alice, ALICE, &rule), at(1_500)), Verdict::Passes);
-        assert_eq!(gate.judge(&attempt(&bob, BOB, &rule), at(3_499)), refused(false));
+        assert_eq!(gate.judge(&attempt(&bob, BOB, &rule), at(3_499)), Verdict::Refused);
+        assert!(!gate.take_changed(), "it is told once");
         assert_eq!(gate.judge(&attempt(&bob, BOB, &rule), at(3_500)), Verdict::Passes);
+        assert!(gate.take_changed());
         assert_eq!(gate.problems(), [""; 0]);
-        assert!(matches!(gate.judge(&attempt(&alice, ALICE, &rule), at(3_600)), Verdict::Refused { .. }));
+        assert!(matches!(gate.judge(&attempt(&alice, ALICE, &rule), at(3_600)), Verdict::Refused));
     }
 
     #[test]
@@ -252,7 +267,7 @@ mod tests {
         assert!(error.contains("\"/arm\"") && error.contains("/cmd_vel"), "{error}");
         assert_eq!(gate.release("/cmd_vel"), Ok(alice.clone()));
         assert_eq!(gate.judge(&attempt(&bob, BOB, &rule), at(2)), Verdict::Passes);
-        assert!(matches!(gate.judge(&attempt(&alice, ALICE, &rule), at(3)), Verdict::Refused { .. }));
+        assert!(matches!(gate.judge(&attempt(&alice, ALICE, &rule), at(3)), Verdict::Refused));
         assert!(gate.close("/cmd_vel", BOB));
         assert_eq!(gate.judge(&attempt(&alice, ALICE, &rule), at(4)), Verdict::Passes);
     }

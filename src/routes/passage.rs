@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Routes;
+use super::{RouteKind, RouteStatus, Routes};
 use crate::{
     ids::{ChannelId, ClientId, FeedId, ReaderId},
     time::{Mono, Now, Wall},
@@ -44,6 +44,7 @@ impl Routes {
     ) -> Option<Passed> {
         let age = offset.map(|offset| traffic::age(source_time, offset, now));
         let outcome = self.feeds.let_through(feed, payload, age, now.mono, &mut self.output)?;
+        self.unsettled |= self.feeds.take_refusals_changed();
         let meter = self.meter(End::Feed(feed), now.mono)?;
         meter.received(now.mono);
         match outcome {
@@ -90,12 +91,9 @@ impl Routes {
     /// # Errors
     /// In words, if nobody does.
     pub fn release(&mut self, topic: &str) -> Result<ClientId, String> {
-        self.feeds.release(topic)
-    }
-
-    /// Who is kept out of commanding what, in words: one line for each topic.
-    pub fn command_problems(&self) -> Vec<String> {
-        self.feeds.problems()
+        let released = self.feeds.release(topic);
+        self.unsettled |= self.feeds.take_refusals_changed();
+        released
     }
 
     /// What went over every route.
@@ -106,6 +104,21 @@ impl Routes {
     /// Everything that was dropped since the start.
     pub fn dropped(&self) -> Drops {
         self.ledger.dropped()
+    }
+
+    /// Puts the figures of the meters into the routes of topics that [`Routes::report`] gave.
+    pub fn add_figures(&self, routes: &mut [RouteStatus], now: Now) {
+        let report = self.traffic(now);
+        for route in routes.iter_mut().filter(|route| route.kind == RouteKind::Topic) {
+            let meant = report.topics.iter().find(|topic| {
+                topic.name.topic == route.exchange_name
+                    && topic.name.direction == route.direction
+                    && topic.name.type_name == route.type_name
+            });
+            if let Some(topic) = meant {
+                (route.rate, route.messages, route.dropped) = (topic.rate, topic.sent, topic.dropped.total());
+            }
+        }
     }
 
     /// A sample of `reader` came; `due` if it goes on.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+pub use crate::traffic::Direction;
 use crate::{defaults, ids::ClientId, model::Qos};
 
 /// What goes a way.
@@ -11,15 +12,6 @@ pub enum RouteKind {
     Topic,
     /// The calls of a service.
     Service,
-}
-
-/// Which way it goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Direction {
-    /// From the local graph to the exchange; of services: others may call it.
-    Out,
-    /// From the exchange into the local graph; of services: it can be called here.
-    In,
 }
 
 /// Whether it goes.
@@ -62,11 +54,12 @@ pub struct RouteStatus {
     pub own_qos: String,
     /// The rule under which it goes, as it stands in a rules file; empty if it goes without one.
     pub rule: String,
-    /// Messages or calls in the last second [1/s]. The driver of the routes knows it, they do not.
+    /// (topics) Messages that went on in the last second [1/s]. All commanders of a topic are counted together.
+    /// [`super::Routes::add_figures`] puts in this and the next two.
     pub rate: f64,
-    /// Messages or calls since the route was made. See `rate`.
+    /// (topics) Messages that went on since the program started.
     pub messages: u64,
-    /// Of them given up, whatever the cause. See `rate`.
+    /// (topics) Messages that were given up, whatever the cause.
     pub dropped: u64,
 }
 

@@ -1,7 +1,7 @@
 //! What can be asked of a client about its routes and rules, and what it answers.
 
 use super::{RouteStatus, Section};
-use crate::ids::RuleId;
+use crate::ids::{ClientId, RuleId};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum RouteRequest {
     },
     /// Take a rule out of force.
     RemoveRule(RuleId),
+    /// Let go of this local topic, which one client commands alone.
+    Release(String),
 }
 
 /// The answer to a [`RouteRequest`].
@@ -30,6 +32,8 @@ pub enum RouteReply {
     Added(RuleId),
     /// The rule that was removed, as it stands in a rules file.
     Removed(String),
+    /// Who held the topic that was let go.
+    Released(ClientId),
 }
 
 /// Every route of a client, and the rules behind them.

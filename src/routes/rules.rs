@@ -97,7 +97,8 @@ pub struct Rule {
     pub rename: Option<Rename>,
     /// (topics) What replaces the QoS that was found.
     pub qos: QosOverride,
-    /// (topics) Age over which a message is dropped, clock offset applied; `None`: no limit.
+    /// (topics) Age over which a message is dropped, clock offset applied; `None`: no limit, but
+    /// [`defaults::COMMAND_MAX_AGE`] for commands that make something move.
     pub max_age: Option<Duration>,
     /// (accept) Whether a message of zeros is published once when the commander or the line goes.
     pub stop: bool,

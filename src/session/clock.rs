@@ -18,6 +18,15 @@ pub struct ClockReading {
     pub offset: i64,
 }
 
+impl ClockReading {
+    /// Whether both can be readings of clocks that nobody has set in between: each is wrong by half of its round trip at
+    /// most, and a little for what the clocks drift.
+    fn agrees_with(&self, other: &ClockReading) -> bool {
+        let doubt = (self.round_trip + other.round_trip) / 2 + defaults::CLOCK_DRIFT;
+        u128::from(self.offset.abs_diff(other.offset)) <= doubt.as_nanos()
+    }
+}
+
 /// Sends pings and learns from the pongs. Queueing only ever makes a round trip longer, so the quickest of the last
 /// [`defaults::CLOCK_WINDOW`] is the one to trust.
 #[derive(Debug, Default)]
@@ -54,10 +63,14 @@ impl PeerClock {
         let held = pong.replied.nanos_since(pong.received).max(0);
         let round_trip = now.mono.since(sent).saturating_sub(Duration::from_nanos(held.unsigned_abs()));
         let offset = midpoint(pong.received.nanos_since(pong.sent), pong.replied.nanos_since(now.wall));
+        let sample = ClockReading { round_trip, offset };
+        // A clock that was set makes every earlier sample wrong. Left in the window, the quickest of them would make
+        // commands look seconds old, or old ones new, for half a minute.
+        self.samples.retain(|earlier| earlier.agrees_with(&sample));
         if self.samples.len() == defaults::CLOCK_WINDOW {
             self.samples.pop_front();
         }
-        self.samples.push_back(ClockReading { round_trip, offset });
+        self.samples.push_back(sample);
         self.reading()
     }
 
@@ -112,6 +125,24 @@ mod tests {
             exchange(5, 5);
         }
         assert_eq!(exchange(5, 5).round_trip, Duration::from_millis(10));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_believed_at_once() {
+        let mut clock = PeerClock::default();
+        let mut exchange = |sent: u64, ahead: i64, way: u64| {
+            let ping = clock.ping(at(sent));
+            let arrived = at(sent + way);
+            let pong = PeerClock::pong(ping, Now { wall: Wall(arrived.wall.0 + ahead), ..arrived });
+            clock.handle_pong(pong, at(sent + 2 * way)).unwrap().offset
+        };
+        assert_eq!(exchange(0, 0, 1), 0);
+        // A slower round trip says nothing new about a clock that nobody has touched.
+        assert_eq!(exchange(1_000, 1_000_000, 20), 0);
+        // NTP sets the other clock, and the line happens to be slow.
+        assert_eq!(exchange(2_000, 10_000_000_000, 30), 10_000_000_000);
+        assert_eq!(exchange(3_000, 10_000_000_000, 40), 10_000_000_000);
+        assert_eq!(exchange(4_000, 0, 30), 0);
     }
 
     #[test]

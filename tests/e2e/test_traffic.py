@@ -1,11 +1,14 @@
 """What `~/traffic` says is what was published and what arrived."""
 
+import json
 import math
+import subprocess
 
 from nav_msgs.msg import Odometry
 from std_msgs.msg import String
 from switchboard.msg import TopicTraffic, Traffic
 
+from processes import environment, program
 from waiting import wait_for
 
 OUT, IN = TopicTraffic.DIRECTION_OUT, TopicTraffic.DIRECTION_IN
@@ -94,4 +97,44 @@ def test_what_a_rate_limit_leaves_out_is_thinned_and_not_dropped(fleet):
     assert 0 < row.rate <= 12, "10 Hz in the rules"
     assert row.dropped_overflow + row.dropped_late + row.dropped_refused + row.dropped_failed == 0
     r1.destroy(traffic, publisher)
+    r2.destroy(there)
+
+
+def shown(fleet, domain, *arguments):
+    home = fleet.folder / "ros_home" / "command_line"
+    home.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        [program("switchboard"), *arguments], env=environment(domain, home), capture_output=True, text=True, timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_command_line_shows_the_figures_of_every_node(fleet):
+    r1, r2 = fleet.clients["r1"].graph, fleet.clients["r2"].graph
+    there = r2.collect(String, "/r1/chatter")
+    publisher = r1.publisher(String, "/chatter")
+
+    def arrived():
+        publisher.publish(String(data="x"))
+        return len(there.messages) >= 20
+
+    wait_for(arrived, "twenty messages")
+    r1.destroy(publisher)
+
+    def counted(domain, node, client, direction):
+        def enough():
+            topics = json.loads(shown(fleet, domain, "traffic", "--json", "--node", node))["topics"]
+            found = [row for row in topics
+                     if (row["topic"], row["client"], row["direction"]) == ("/r1/chatter", client, direction)]
+            return found and found[0]["sent"] >= 20
+
+        wait_for(enough, f"twenty messages in the traffic of {node} in domain {domain}")
+
+    counted(fleet.domain, "/switchboard", "r2", "out")
+    counted(r1.domain, "/switchboard_robot", "r1", "out")
+    counted(r2.domain, "/switchboard_robot", "r2", "in")
+    table = shown(fleet, fleet.domain, "traffic")
+    assert "/r1/chatter" in table and "DROPPED" in table, table
     r2.destroy(there)

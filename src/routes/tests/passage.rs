@@ -138,16 +138,20 @@ fn an_exclusive_topic_has_one_commander_and_the_other_is_told_once() {
     assert!(!drive(&mut routes, BOB, Duration::ZERO, at(1)));
     assert!(!drive(&mut routes, BOB, Duration::ZERO, at(2)));
     let commands = drain(&mut routes);
+    let told = "/cmd_vel: commands of bob are refused, alice commands it alone";
     assert!(
-        matches!(&commands[..], [RouteCommand::Warn(words)] if words.contains("commands of bob to /cmd_vel are refused: alice")),
+        matches!(&commands[..], [RouteCommand::Warn(words), RouteCommand::Send(Frame::Problems(sent))]
+            if words.starts_with(told) && sent.problems == [words.as_str()]),
         "{commands:?}"
     );
-    assert_eq!(routes.command_problems(), ["/cmd_vel: alice commands alone, bob refused"]);
+    assert_eq!(routes.problems().len(), 1);
     let traffic = only(&routes, at(2));
     assert_eq!((traffic.name.topic.as_str(), traffic.name.direction), ("/r1/cmd_vel", Direction::In));
     assert_eq!((traffic.received, traffic.sent, traffic.dropped.of(Cause::Refused)), (3, 1, 2));
     assert!(routes.release("/arm").is_err());
     assert_eq!(routes.release("/cmd_vel"), Ok(id("alice")));
+    drain(&mut routes);
+    assert_eq!(routes.problems(), [""; 0]);
     assert!(drive(&mut routes, BOB, Duration::ZERO, at(3)));
 }
 
