@@ -327,6 +327,96 @@ fn a_full_queue_loses_neither_requests_nor_responses() {
 }
 
 #[test]
+fn a_flood_of_samples_does_not_hold_calls_up() {
+    alone("a_flood_of_samples_does_not_hold_calls_up", &[], || {
+        let about = service("beside", TRIGGER);
+        let flood = TopicInfo {
+            name: name_of("flood"),
+            type_name: "std_msgs/msg/Empty".to_owned(),
+            type_hash: String::new(),
+            qos: Qos { depth: 0, ..Qos::default() },
+        };
+        let mut other = Side::start("beside_other", 64);
+        // Room for two samples.
+        let mut flooded = Side::start("beside_flooded", 10);
+        flooded.bridge.create_reader(ReaderId(1), &flood).unwrap();
+        flooded.bridge.create_server(ServerId(1), &about).unwrap();
+        other.bridge.create_writer(WriterId(1), &flood).unwrap();
+        other.until_served(&about.name);
+        other.bridge.create_caller(CallerId(1), &about).unwrap();
+        // Samples that are kept keep their room.
+        flooded.until("as many samples as there is room for", |side| {
+            other.bridge.publish(WriterId(1), &[0, 1, 0, 0, 0]).unwrap();
+            side.samples.len() == 2
+        });
+        for _ in 0..50 {
+            other.bridge.publish(WriterId(1), &[0, 1, 0, 0, 0]).unwrap();
+        }
+        for call in 0..10 {
+            other.bridge.call(CallerId(1), CallId(call), &trigger()).unwrap();
+            let (server, request, _) = flooded.next_request();
+            flooded.bridge.respond(server, request, &outcome(true, "")).unwrap();
+            assert_eq!(other.next_response().1, CallId(call));
+        }
+        assert_eq!(flooded.samples.len(), 2);
+        // They were waiting all the time.
+        flooded.samples.clear();
+        flooded.until("the other samples", |side| !side.samples.is_empty());
+    });
+}
+
+#[test]
+fn dropping_ends_the_threads_with_calls_and_requests_open() {
+    alone("dropping_ends_the_threads_with_calls_and_requests_open", &[], || {
+        let about = service("dropped", SET_BOOL);
+        // Room for one event, which the graph may take.
+        let there = Side::start("dropped_server", 1);
+        let mut here = Side::start("dropped_caller", 256);
+        there.bridge.create_server(ServerId(1), &about).unwrap();
+        here.until_served(&about.name);
+        here.bridge.create_caller(CallerId(1), &about).unwrap();
+        for call in 0..50 {
+            here.bridge.call(CallerId(1), CallId(call), &set_bool(true)).unwrap();
+        }
+        for side in [there, here] {
+            let Side { bridge, events, .. } = side;
+            let begun = Instant::now();
+            drop(bridge);
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            assert_eq!(events.sender_strong_count(), 0, "the threads hold the other ends");
+        }
+    });
+}
+
+#[test]
+fn calls_from_several_threads_get_each_its_own_answer() {
+    alone("calls_from_several_threads_get_each_its_own_answer", &[], || {
+        let about = service("threads", SET_BOOL);
+        let (mut there, mut here) = pair("threads", &about);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let bridge = &here.bridge;
+                scope.spawn(move || {
+                    for n in 0..50 {
+                        bridge
+                            .call(CallerId(1), CallId(2 * (thread * 50 + n) + thread % 2), &set_bool(thread % 2 == 1))
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        for _ in 0..200 {
+            let (server, request, payload) = there.next_request();
+            there.bridge.respond(server, request, &outcome(payload[4] == 1, "")).unwrap();
+        }
+        for _ in 0..200 {
+            let (_, call, payload) = here.next_response();
+            assert_eq!(payload, outcome(call.0 % 2 == 1, ""), "call {call}");
+        }
+    });
+}
+
+#[test]
 fn a_call_of_ours_does_not_reach_our_own_server_of_the_same_name() {
     alone("a_call_of_ours_does_not_reach_our_own_server_of_the_same_name", &[], || {
         let about = service("looped", TRIGGER);
