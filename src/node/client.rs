@@ -1,6 +1,10 @@
 //! A robot or an operator: its line, its routes and its ROS side, in one loop.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use tokio::{
@@ -18,9 +22,10 @@ use crate::{
         flags::{ClientFlags, OperatorFlags},
     },
     defaults,
-    ids::{ClientId, ConnectionId, FeedId, PublisherId},
+    ids::{ClientId, ConnectionId, FeedId, WriterId},
     net::{Dial, Dialler, Event, Handle, What, now},
-    ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, Sample},
+    outbox::Label,
+    ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, Published, Sample},
     routes::{Outgoing, RouteCommand, Routes},
     session::{ClockReading, Timing},
     status::{ClientStatus, LineStatus},
@@ -84,6 +89,7 @@ async fn run_until(config: ClientConfig, node: ClientNode, stop: impl Future<Out
         bridge,
         node,
         table: BTreeMap::new(),
+        congested: BTreeSet::new(),
         unpublished: 0,
         unsent: 0,
     };
@@ -117,6 +123,8 @@ struct Client {
     bridge: Bridge,
     node: ClientNode,
     table: BTreeMap<ClientId, ClientStatus>,
+    /// Writers whose subscribers cannot keep up.
+    congested: BTreeSet<WriterId>,
     /// Messages of the exchange that could not be published here.
     unpublished: u64,
     /// Messages of the local graph that could not be sent.
@@ -153,6 +161,7 @@ impl Client {
                         self.routes.handle_reader_failed(reader, &error.to_string());
                     }
                 }
+                RouteCommand::HoldReader(reader, hold) => self.bridge.hold_reader(reader, hold),
                 RouteCommand::DestroyReader(reader) => self.bridge.destroy_reader(reader),
                 RouteCommand::CreateWriter(writer, topic) => {
                     tracing::debug!(topic = topic.name, "publishing for the exchange");
@@ -160,7 +169,10 @@ impl Client {
                         self.routes.handle_writer_failed(writer, &error.to_string());
                     }
                 }
-                RouteCommand::DestroyWriter(writer) => self.bridge.destroy_writer(writer),
+                RouteCommand::DestroyWriter(writer) => {
+                    self.congested.remove(&writer);
+                    self.bridge.destroy_writer(writer);
+                }
                 RouteCommand::Warn(warning) => tracing::warn!("{warning}"),
             }
         }
@@ -182,6 +194,7 @@ impl Client {
             What::Frame(Frame::Data(data)) => self.publish_message(data),
             What::Frame(frame) => self.handle_frame(frame),
             What::Clock(reading) => self.line.clock = Some(reading),
+            What::Relieved(class) => self.routes.handle_relieved(class),
             What::Ended(end) => {
                 if let Some((_, handle)) = self.line.connection.take() {
                     self.line.dropped_before += handle.link().figures().messages_dropped;
@@ -222,6 +235,7 @@ impl Client {
         match event {
             BridgeEvent::Graph(graph) => self.routes.handle_graph(graph),
             BridgeEvent::Sample(sample) => self.send_message(sample),
+            BridgeEvent::WriterRelieved { writer } => self.writer_congested(writer, false),
             BridgeEvent::ReaderFailed { reader, reason } => self.routes.handle_reader_failed(reader, &reason),
             BridgeEvent::Failed { reason } => return Err(reason),
         }
@@ -230,12 +244,17 @@ impl Client {
 
     /// From the local graph to the exchange.
     fn send_message(&mut self, sample: Sample) {
-        let Sample { reader, payload, source_time, .. } = sample;
+        let Sample { reader, publisher, keep, payload, source_time, .. } = sample;
         let Some((_, handle)) = &self.line.connection else { return };
-        let Some(Outgoing { channel, class, sequence, .. }) = self.routes.outgoing(reader, now().mono) else { return };
-        let data = Data { id: channel.0, publisher: PublisherId(0), keep: 0, sequence, source_time, payload };
+        let Some(outgoing) = self.routes.outgoing(reader, publisher, now().mono) else { return };
+        let Outgoing { channel, class, sequence, publisher, reliable, latest_only } = outgoing;
+        let data = Data { id: channel.0, publisher, keep, sequence, source_time, payload };
         match Frame::Data(data).encode() {
-            Ok(packet) => handle.link().send(class, packet),
+            Ok(packet) => {
+                if handle.link().send_message(Label { class, tag: channel.0, reliable, latest_only }, packet) {
+                    self.routes.handle_congested(reader);
+                }
+            }
             Err(error) => {
                 self.unsent += 1;
                 self.routes.handle_unsendable(reader, &error.to_string());
@@ -245,10 +264,27 @@ impl Client {
 
     /// From the exchange into the local graph.
     fn publish_message(&mut self, data: Data) {
-        let Some(writer) = self.routes.incoming(FeedId(data.id)) else { return };
-        if let Err(error) = self.bridge.publish(writer, &data.payload) {
-            self.unpublished += 1;
-            self.routes.handle_unpublishable(writer, &error.to_string());
+        let Some(writer) = self.routes.incoming(FeedId(data.id), data.publisher, data.keep) else { return };
+        // It may have to be made first.
+        self.carry_out();
+        match self.bridge.publish(writer, data.payload) {
+            Ok(Published::Done) => {}
+            Ok(Published::Congested) => self.writer_congested(writer, true),
+            Err(error) => {
+                self.unpublished += 1;
+                self.routes.handle_unpublishable(writer, &error.to_string());
+            }
+        }
+    }
+
+    /// Tells the exchange that what subscribes to `writer` cannot keep up, or can again.
+    fn writer_congested(&mut self, writer: WriterId, congested: bool) {
+        let told = match congested {
+            true => self.congested.insert(writer),
+            false => self.congested.remove(&writer),
+        };
+        if told {
+            self.routes.handle_writer_congested(writer, congested);
         }
     }
 
@@ -260,7 +296,7 @@ impl Client {
     }
 
     fn publish_line(&self) {
-        let status = self.line.status(self.unpublished + self.unsent);
+        let status = self.line.status(self.unpublished + self.unsent + self.bridge.overrun());
         if let Err(error) = self.node.publish_connection(&status) {
             tracing::warn!("the state of the line could not be published: {error}");
         }

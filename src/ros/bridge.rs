@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::{
     error::RosError,
     graph_watch::GraphWatch,
+    lane::Published,
     ownership::Ownership,
     pump::Pump,
     rcl::{Context, GuardCondition, Node},
@@ -57,6 +58,11 @@ pub enum BridgeEvent {
         /// Why, with the topic.
         reason: String,
     },
+    /// A writer that was congested ([`Published::Congested`]) has room again.
+    WriterRelieved {
+        /// Which.
+        writer: WriterId,
+    },
     /// A thread of the bridge has ended because ROS fails altogether. Nothing more will come.
     Failed {
         /// Why.
@@ -77,6 +83,8 @@ pub struct Sample {
     pub payload: Bytes,
     /// When it was published.
     pub source_time: Wall,
+    /// How many of its last samples its publisher keeps for late joiners; 0 if that is not known, and for volatile topics.
+    pub keep: u16,
     pub(super) _share: Share,
 }
 
@@ -103,6 +111,12 @@ struct Parts {
     shared: Arc<Shared>,
     node: Arc<Node>,
     writers: RwLock<HashMap<WriterId, Arc<Writer>>>,
+    /// For what writers have to tell.
+    events: mpsc::Sender<BridgeEvent>,
+    /// Threads of writers that are gone.
+    ending: Mutex<Vec<JoinHandle<()>>>,
+    /// Samples that writers which are gone gave up.
+    dropped_before: AtomicU64,
     wakes: [Arc<GuardCondition>; 2],
     threads: Vec<JoinHandle<()>>,
 }
@@ -152,10 +166,18 @@ impl Bridge {
         let pump_waits = WaitSet::create(&context, wake_pump.clone(), None)?;
         let watch_waits = WaitSet::create(&context, wake_watch.clone(), Some(node.clone()))?;
         let pump = Pump::new(shared.clone(), events.clone(), room, pump_waits);
-        let watch = GraphWatch::new(shared.clone(), events, node.clone(), watch_waits);
+        let watch = GraphWatch::new(shared.clone(), events.clone(), node.clone(), watch_waits);
 
-        let mut parts =
-            Parts { shared, node, writers: RwLock::default(), wakes: [wake_pump, wake_watch], threads: Vec::new() };
+        let mut parts = Parts {
+            shared,
+            node,
+            writers: RwLock::default(),
+            events,
+            ending: Mutex::default(),
+            dropped_before: AtomicU64::new(0),
+            wakes: [wake_pump, wake_watch],
+            threads: Vec::new(),
+        };
         // If the second thread cannot be started, dropping the parts ends the first.
         parts.threads.push(spawn("ros-samples", move || pump.run())?);
         parts.threads.push(spawn("ros-graph", move || watch.run())?);
@@ -193,6 +215,16 @@ impl Bridge {
         }
     }
 
+    /// Takes no more samples of a reader (`true`), or goes on. Held samples stay in the middleware: a KEEP_ALL reader pushes
+    /// back to its reliable publishers, a KEEP_LAST one loses its oldest. Samples that are already on their way still come.
+    /// Unknown ids are ignored.
+    pub fn hold_reader(&self, id: ReaderId, hold: bool) {
+        let was = self.parts.shared.readers.lock().get(&id).map(|reader| reader.held.swap(hold, Ordering::SeqCst));
+        if was == Some(!hold) {
+            self.readers_changed();
+        }
+    }
+
     /// What became of the samples of a reader; `None` for unknown ids.
     pub fn reader_counters(&self, id: ReaderId) -> Option<ReaderCounters> {
         let readers = self.parts.shared.readers.lock();
@@ -212,7 +244,7 @@ impl Bridge {
         if self.parts.writers.read().contains_key(&id) {
             return Err(RosError::DuplicateWriter(id));
         }
-        let writer = Arc::new(Writer::create(&self.parts.node, topic)?);
+        let writer = Arc::new(Writer::create(&self.parts.node, id, topic, self.parts.events.clone())?);
         match self.parts.writers.write().entry(id) {
             Entry::Occupied(_) => Err(RosError::DuplicateWriter(id)),
             Entry::Vacant(place) => {
@@ -224,19 +256,32 @@ impl Bridge {
 
     /// Takes a writer off the graph. Unknown ids are ignored.
     pub fn destroy_writer(&self, id: WriterId) {
-        let removed = self.parts.writers.write().remove(&id);
-        // Its end talks to the middleware: outside the lock.
+        let Some(removed) = self.parts.writers.write().remove(&id) else { return };
+        self.parts.dropped_before.fetch_add(removed.dropped(), Ordering::Relaxed);
+        let mut ending = self.parts.ending.lock();
+        ending.retain(|thread| !thread.is_finished());
+        ending.extend(removed.close());
+        // Its end talks to the middleware: outside the locks.
+        drop(ending);
         drop(removed);
     }
 
-    /// Publishes a serialized message, encapsulation header included, on the thread of the caller. Writers keep a bounded
-    /// history, so it does not wait for slow subscribers.
+    /// Messages that were not published, or published over subscribers that had not taken earlier ones, since a subscriber
+    /// took nothing for [`defaults::HOLD_MAX`].
+    pub fn overrun(&self) -> u64 {
+        let now: u64 = self.parts.writers.read().values().map(|writer| writer.dropped()).sum();
+        self.parts.dropped_before.load(Ordering::Relaxed) + now
+    }
+
+    /// Publishes a serialized message, encapsulation header included. It never waits for slow subscribers. Writers of depth 0
+    /// that are reliable and volatile lose nothing that their subscribers could still take: beyond what the middleware
+    /// keeps, messages wait here, and the caller is told to pause. Other writers lose their oldest.
     ///
     /// # Errors
     /// If the writer is unknown, the payload cannot be a message, or the middleware refuses it.
-    pub fn publish(&self, id: WriterId, payload: &[u8]) -> Result<(), RosError> {
+    pub fn publish(&self, id: WriterId, payload: impl Into<Bytes>) -> Result<Published, RosError> {
         let writer = self.parts.writers.read().get(&id).cloned();
-        writer.ok_or(RosError::UnknownWriter(id))?.publish(payload)
+        writer.ok_or(RosError::UnknownWriter(id))?.publish(payload.into())
     }
 
     fn readers_changed(&self) {
@@ -259,6 +304,9 @@ impl Drop for Parts {
         for wake in &self.wakes {
             wake.trigger();
         }
+        let writers: Vec<Arc<Writer>> = self.writers.get_mut().drain().map(|(_, writer)| writer).collect();
+        self.threads.extend(writers.iter().filter_map(|writer| writer.close()));
+        self.threads.append(self.ending.get_mut());
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the ROS bridge panicked");

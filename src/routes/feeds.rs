@@ -1,13 +1,14 @@
 //! What of others is brought into the local graph, and taken while somebody there subscribes to it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{LocalGraph, RouteCommand, Rule, Rules, Section, Thing, output::Output, qos};
 use crate::{
-    ids::{ClientId, FeedId, WriterId},
-    model::{Durability, TopicInfo},
+    defaults,
+    ids::{ClientId, FeedId, PublisherId, WriterId},
+    model::{Durability, Qos, TopicInfo},
     pace::millihertz,
-    wire::{Feed, Flow, Frame, Subscription, is_topic_name},
+    wire::{Congestion, Feed, Flow, Frame, Subscription, is_topic_name},
 };
 
 /// Every feed that the exchange told us of.
@@ -30,7 +31,11 @@ struct Route {
     rule: Rule,
     /// The topic as it is called in our own graph.
     local: TopicInfo,
+    /// Shows the topic in the graph before anything comes, and publishes all of it unless it is transient_local.
     writer: Option<WriterId>,
+    /// Of a transient_local topic, who publishes the messages of whom: each remote publisher has a writer of its own, which
+    /// keeps as much as it does, so that a chatty one does not crowd a quiet one out.
+    writers: BTreeMap<PublisherId, WriterId>,
     subscribed: bool,
 }
 
@@ -76,7 +81,14 @@ impl Feeds {
     pub(super) fn handle_writer_failed(&mut self, writer: WriterId, reason: &str, output: &mut Output) {
         let feed = self.by_writer.remove(&writer);
         if let Some(route) = feed.and_then(|feed| self.feeds.get_mut(&feed)?.route.as_mut()) {
-            route.writer = None;
+            if route.writer == Some(writer) {
+                route.writer = None;
+            }
+            // Whoever had it shares the first one from now on.
+            match route.writer {
+                Some(first) => route.writers.values_mut().filter(|it| **it == writer).for_each(|it| *it = first),
+                None => route.writers.retain(|_, it| *it != writer),
+            }
             output.warn(format!("{} cannot be published here: {reason}", route.local.name));
         }
     }
@@ -87,8 +99,47 @@ impl Feeds {
         Some(&state.route.as_ref()?.local.name)
     }
 
-    pub(super) fn incoming(&self, feed: FeedId) -> Option<WriterId> {
-        self.feeds.get(&feed)?.route.as_ref()?.writer
+    pub(super) fn incoming(
+        &mut self,
+        feed: FeedId,
+        publisher: PublisherId,
+        keep: u16,
+        output: &mut Output,
+    ) -> Option<WriterId> {
+        let route = self.feeds.get_mut(&feed)?.route.as_mut()?;
+        let first = route.writer?;
+        if route.local.qos.durability == Durability::Volatile {
+            return Some(first);
+        }
+        if let Some(&writer) = route.writers.get(&publisher) {
+            return Some(writer);
+        }
+        if route.writers.len() >= defaults::PUBLISHERS_MAX {
+            return Some(first);
+        }
+        let depth = route.rule.qos.depth.unwrap_or(u32::from(keep));
+        let is_first = route.writers.is_empty();
+        let writer = if is_first && kept(depth) == kept(route.local.qos.depth) {
+            first
+        } else {
+            let topic = TopicInfo { qos: Qos { depth, ..route.local.qos }, ..route.local.clone() };
+            let writer = create_writer(feed, topic, &mut self.by_writer, output);
+            // The first one has published nothing so far.
+            if is_first {
+                route.writer = Some(writer);
+                self.by_writer.remove(&first);
+                output.push(RouteCommand::DestroyWriter(first));
+            }
+            writer
+        };
+        route.writers.insert(publisher, writer);
+        Some(writer)
+    }
+
+    pub(super) fn handle_writer_congested(&mut self, writer: WriterId, congested: bool, output: &mut Output) {
+        if let Some(&feed) = self.by_writer.get(&writer) {
+            output.send(Frame::Congested(vec![Congestion { feed, congested }]));
+        }
     }
 
     /// Takes what somebody in the graph subscribes to, and nothing else.
@@ -115,11 +166,11 @@ impl Feeds {
         }
         for feed in renewed {
             if let Some(route) = self.feeds.get_mut(&feed).and_then(|state| state.route.as_mut()) {
-                if let Some(old) = route.writer.take() {
+                for old in route.take_writers() {
                     self.by_writer.remove(&old);
                     output.push(RouteCommand::DestroyWriter(old));
                 }
-                create_writer(feed, route, &mut self.by_writer, output);
+                route.writer = Some(create_writer(feed, route.local.clone(), &mut self.by_writer, output));
             }
         }
         output.send_list(&begin, Frame::Subscribe);
@@ -135,23 +186,40 @@ impl Feeds {
         }
         let offered = &state.announced.topic;
         let local = TopicInfo { name, qos: rule.qos.apply(offered.qos), ..offered.clone() };
-        let route = state.route.insert(Route { rule: rule.clone(), local, writer: None, subscribed: false });
-        create_writer(feed, route, &mut self.by_writer, output);
+        let writer = Some(create_writer(feed, local.clone(), &mut self.by_writer, output));
+        state.route = Some(Route { rule: rule.clone(), local, writer, writers: BTreeMap::new(), subscribed: false });
     }
 
     fn end_route(&mut self, route: Option<Route>, output: &mut Output) {
-        if let Some(writer) = route.and_then(|route| route.writer) {
+        for writer in route.into_iter().flat_map(|mut route| route.take_writers()) {
             self.by_writer.remove(&writer);
             output.push(RouteCommand::DestroyWriter(writer));
         }
     }
 }
 
-fn create_writer(feed: FeedId, route: &mut Route, by_writer: &mut HashMap<WriterId, FeedId>, output: &mut Output) {
+impl Route {
+    /// Every writer, each once.
+    fn take_writers(&mut self) -> BTreeSet<WriterId> {
+        self.writer.take().into_iter().chain(std::mem::take(&mut self.writers).into_values()).collect()
+    }
+}
+
+/// How many messages a transient_local writer of that depth keeps.
+fn kept(depth: u32) -> u32 {
+    if depth == 0 { defaults::UNKNOWN_DEPTH } else { depth }
+}
+
+fn create_writer(
+    feed: FeedId,
+    topic: TopicInfo,
+    by_writer: &mut HashMap<WriterId, FeedId>,
+    output: &mut Output,
+) -> WriterId {
     let writer = WriterId(u64::from(output.number()));
-    route.writer = Some(writer);
     by_writer.insert(writer, feed);
-    output.push(RouteCommand::CreateWriter(writer, route.local.clone()));
+    output.push(RouteCommand::CreateWriter(writer, topic));
+    writer
 }
 
 /// The rule that lets `feed` in, and the name that the rule knows it by.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Endpoint, Gid, LocalGraph, LocalTopic, RouteCommand, Rule, Rules, Section, Thing, output::Output, qos};
 use crate::{
     defaults,
-    ids::{ChannelId, ClientId, ReaderId},
+    ids::{ChannelId, ClientId, PublisherId, ReaderId},
     model::{Reliability, TopicInfo},
     outbox::Class,
     pace::{Pace, lower_limit, millihertz},
@@ -22,6 +22,8 @@ pub struct Outgoing {
     pub class: Class,
     /// Its number there.
     pub sequence: u64,
+    /// Which of the publishers behind the channel it comes from.
+    pub publisher: PublisherId,
     /// Whether nothing of the topic may be lost.
     pub reliable: bool,
     /// Whether only the newest message of the topic may wait.
@@ -42,6 +44,8 @@ pub(super) struct Offers {
     channels: HashMap<ChannelId, OfferState>,
     by_key: BTreeMap<OfferKey, ChannelId>,
     by_reader: HashMap<ReaderId, ChannelId>,
+    /// Samples of publishers that the rules hold back.
+    refused: u64,
 }
 
 /// What makes two offers the same one.
@@ -74,6 +78,13 @@ struct OfferState {
     reader: Option<ReaderId>,
     pace: Pace,
     next_sequence: u64,
+    publishers: HashMap<Gid, PublisherId>,
+    /// Whether the exchange wants a pause.
+    held: bool,
+    /// Whether our own line has no room for more.
+    congested: bool,
+    /// Whether the reader was told to pause.
+    paused: bool,
 }
 
 impl Offers {
@@ -85,7 +96,7 @@ impl Offers {
     pub(super) fn handle_disconnected(&mut self, output: &mut Output) {
         self.by_reader.clear();
         for channel in self.by_key.values() {
-            if let Some(reader) = self.channels.get_mut(channel).and_then(|state| state.reader.take()) {
+            if let Some(reader) = self.channels.get_mut(channel).and_then(OfferState::take_reader) {
                 output.push(RouteCommand::DestroyReader(reader));
             }
         }
@@ -104,18 +115,40 @@ impl Offers {
                 output.push(RouteCommand::CreateReader(reader, state.wanted.local.clone()));
             }
             (false, Some(reader)) => {
-                state.reader = None;
+                state.take_reader();
                 self.by_reader.remove(&reader);
                 output.push(RouteCommand::DestroyReader(reader));
             }
             _ => {}
         }
+        state.held = demand.held && demand.wanted;
+        state.pause(output);
+    }
+
+    pub(super) fn handle_congested(&mut self, reader: ReaderId, output: &mut Output) {
+        let channel = self.by_reader.get(&reader);
+        if let Some(state) = channel.and_then(|channel| self.channels.get_mut(channel)) {
+            state.congested = true;
+            state.pause(output);
+        }
+    }
+
+    pub(super) fn handle_relieved(&mut self, class: Class, output: &mut Output) {
+        for state in self.channels.values_mut().filter(|state| state.class == class && state.congested) {
+            state.congested = false;
+            state.pause(output);
+        }
+    }
+
+    /// Samples that were not sent since the rules hold their publishers back.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
     }
 
     pub(super) fn handle_reader_failed(&mut self, reader: ReaderId, reason: &str, output: &mut Output) {
         let channel = self.by_reader.remove(&reader);
         if let Some(state) = channel.and_then(|channel| self.channels.get_mut(&channel)) {
-            state.reader = None;
+            state.take_reader();
             output.push(RouteCommand::DestroyReader(reader));
             output.warn(format!("{} cannot be read: {reason}", state.wanted.local.name));
         }
@@ -127,8 +160,12 @@ impl Offers {
         Some(&state.wanted.local.name)
     }
 
-    pub(super) fn outgoing(&mut self, reader: ReaderId, now: Mono) -> Option<Outgoing> {
+    pub(super) fn outgoing(&mut self, reader: ReaderId, publisher: Gid, now: Mono) -> Option<Outgoing> {
         let state = self.channels.get_mut(self.by_reader.get(&reader)?)?;
+        if state.wanted.only.as_ref().is_some_and(|only| !only.contains(&publisher)) {
+            self.refused += 1;
+            return None;
+        }
         if !state.pace.is_due(now) {
             return None;
         }
@@ -138,6 +175,7 @@ impl Offers {
             channel: state.channel,
             class: state.class,
             sequence,
+            publisher: state.number_of(publisher),
             reliable: state.wanted.local.qos.reliability == Reliability::Reliable,
             latest_only: state.wanted.rule.as_ref().is_some_and(|rule| rule.latest_only),
         })
@@ -148,10 +186,11 @@ impl Offers {
         let wanted = wanted_offers(world, output);
         let mut withdrawn = Vec::new();
         self.by_key.retain(|key, channel| {
-            let stays = self.channels.get(channel).is_some_and(|state| wanted.get(key) == Some(&state.wanted));
+            let state = self.channels.get_mut(channel);
+            let stays = state.zip(wanted.get(key)).is_some_and(|(state, wanted)| state.wanted.become_like(wanted));
             if !stays {
                 withdrawn.push(*channel);
-                if let Some(reader) = self.channels.remove(channel).and_then(|state| state.reader) {
+                if let Some(reader) = self.channels.remove(channel).and_then(|mut state| state.take_reader()) {
                     self.by_reader.remove(&reader);
                     output.push(RouteCommand::DestroyReader(reader));
                 }
@@ -190,7 +229,47 @@ impl OfferState {
             Some(_) => Class::Command,
             None => Class::of_type(&key.type_name),
         };
-        OfferState { channel, key, wanted, class, reader: None, pace: Pace::new(0), next_sequence: 0 }
+        OfferState {
+            channel,
+            key,
+            wanted,
+            class,
+            reader: None,
+            pace: Pace::new(0),
+            next_sequence: 0,
+            publishers: HashMap::new(),
+            held: false,
+            congested: false,
+            paused: false,
+        }
+    }
+
+    /// The reader, which is there no more. Another one begins without a pause.
+    fn take_reader(&mut self) -> Option<ReaderId> {
+        (self.held, self.congested, self.paused) = (false, false, false);
+        self.reader.take()
+    }
+
+    /// Tells the reader to pause or to go on, if it was told otherwise before.
+    fn pause(&mut self, output: &mut Output) {
+        let pause = self.held || self.congested;
+        if let Some(reader) = self.reader.filter(|_| pause != self.paused) {
+            self.paused = pause;
+            output.push(RouteCommand::HoldReader(reader, pause));
+        }
+    }
+
+    fn number_of(&mut self, publisher: Gid) -> PublisherId {
+        let next = self.publishers.len();
+        if let Some(&known) = self.publishers.get(&publisher) {
+            return known;
+        }
+        if next >= defaults::PUBLISHERS_MAX {
+            return PublisherId(defaults::PUBLISHERS_MAX as u16 - 1);
+        }
+        let number = PublisherId(next as u16);
+        self.publishers.insert(publisher, number);
+        number
     }
 
     fn max_rate(&self) -> u32 {
@@ -276,6 +355,15 @@ fn offer_by_rule(
 }
 
 impl Wanted {
+    /// Takes over what can change without the exchange noticing: whose messages pass. `false` if anything else differs.
+    fn become_like(&mut self, other: &Wanted) -> bool {
+        let same = self.local == other.local && self.rule == other.rule;
+        if same && self.only != other.only {
+            self.only.clone_from(&other.only);
+        }
+        same
+    }
+
     fn new(topic: &LocalTopic, publishers: &[&Endpoint], rule: Option<&Rule>, only: Option<BTreeSet<Gid>>) -> Self {
         let found = qos::for_all(publishers.iter().map(|publisher| &publisher.qos));
         Wanted {

@@ -240,7 +240,8 @@ impl World {
             .collect();
         self.deliver_locally(index, name, type_name);
         for reader in readers {
-            let Some(Outgoing { channel, sequence, .. }) = self.clients[index].routes.outgoing(reader, self.now.mono)
+            let Some(Outgoing { channel, sequence, .. }) =
+                self.clients[index].routes.outgoing(reader, Gid([0; 24]), self.now.mono)
             else {
                 continue;
             };
@@ -451,7 +452,7 @@ impl World {
             Output::Frame(Frame::FeedsClosed(feeds)) => client.routes.handle_feeds_closed(&feeds),
             Output::Frame(Frame::Demands(demands)) => client.routes.handle_demands(&demands),
             Output::Frame(Frame::Data(data)) => {
-                if let Some(writer) = client.routes.incoming(FeedId(data.id)) {
+                if let Some(writer) = client.routes.incoming(FeedId(data.id), data.publisher, data.keep) {
                     let topic = client.graph.writers[&writer].clone();
                     // Our own readers of that topic do not hear our own writers.
                     self.deliver_locally(index, &topic.name, &topic.type_name);
@@ -487,7 +488,9 @@ impl World {
                         end.session.handle_decision(Err(farewell), self.now);
                     }
                 }
-                Command::Send { to, packet, .. } => self.transmit_packet(to, Side::Client, &packet),
+                Command::Send { to, packet, .. } | Command::Deliver { to, packet, .. } => {
+                    self.transmit_packet(to, Side::Client, &packet)
+                }
                 Command::End { to, farewell } => {
                     if let Some(end) = self.server_ends.get_mut(&to) {
                         end.session.handle_stop(farewell);
@@ -525,6 +528,7 @@ impl World {
                     false
                 }
                 RouteCommand::CreateReader(reader, topic) => graph.readers.insert(reader, topic).is_none(),
+                RouteCommand::HoldReader(..) => false,
                 RouteCommand::DestroyReader(reader) => graph.readers.remove(&reader).is_some(),
                 RouteCommand::CreateWriter(writer, topic) => graph.writers.insert(writer, topic).is_none(),
                 RouteCommand::DestroyWriter(writer) => graph.writers.remove(&writer).is_some(),
