@@ -3,6 +3,7 @@ first. Frames are length (u32, big endian), kind (u8) and payload; control paylo
 
 import socket
 import struct
+import time
 
 MAGIC = b"SWBD"
 VERSION = (2, 0)
@@ -167,8 +168,10 @@ class Line:
         ends the connection."""
         limit = self.socket.gettimeout()
         self.socket.settimeout(0.05)
+        end = time.monotonic() + 60
         try:
             while not until():
+                assert time.monotonic() < end, "waited for a minute in vain"
                 try:
                     kind, payload = self.receive_frame()
                 except TimeoutError:
