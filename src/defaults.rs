@@ -149,6 +149,12 @@ pub const RESULT_PATIENCE: Duration = Duration::from_secs(60);
 pub const RESULT_PATIENCE_OFFLINE: Duration = Duration::from_secs(4 * 3_600);
 /// How long after it was lost such a request is made again, if the service is still there.
 pub const RESULT_RETRY: Duration = Duration::from_secs(1);
+/// Calls of one local service that are made at a time at first; the others wait for their turn. As many requests as a ROS
+/// server keeps by default: of more it drops the oldest, and nobody is told. Servers that answer so many at the same time get
+/// more.
+pub const CALLS_AT_A_TIME: usize = 10;
+/// Bytes of the requests that wait for their turn, of all services of a client together.
+pub const CALLS_QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// How long a caller of a local service is kept after its last answer: the next call finds it matched with the server.
 pub const CALLER_KEPT: Duration = Duration::from_secs(60);
 /// Failed calls that a client writes to its log per minute; more are only counted.

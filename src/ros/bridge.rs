@@ -298,10 +298,10 @@ impl Bridge {
         self.parts.calls.create_server(&self.parts.node, id, service)
     }
 
-    /// Takes a server off the graph. Requests that it has not answered are forgotten, so their callers hear nothing: answer
-    /// them first. Requests that are already waiting in the queue may still come. Unknown ids are ignored.
+    /// Takes a server off the graph. Requests that it has not answered are answered with failure, those that wait in the
+    /// queue too, which may still come. Unknown ids are ignored.
     pub fn destroy_server(&self, id: ServerId) {
-        self.parts.calls.destroy_server(id);
+        self.parts.calls.destroy_server(id, &self.parts.shared.ownership);
     }
 
     /// Answers a request with a serialized response, encapsulation header included.
@@ -397,7 +397,7 @@ impl Drop for Parts {
         }
         // Threads and handle may have been dropped in either order: the endpoints go now, with their node.
         self.shared.readers.lock().clear();
-        self.calls.clear();
+        self.calls.clear(&self.shared.ownership);
     }
 }
 

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::{
     caller::Caller,
     error::RosError,
+    ownership::Ownership,
     quota::Quota,
     rcl::{GuardCondition, Node},
     server::Server,
@@ -82,10 +83,11 @@ impl Calls {
         Ok(())
     }
 
-    pub(super) fn destroy_server(&self, id: ServerId) {
+    pub(super) fn destroy_server(&self, id: ServerId, ownership: &Ownership) {
         let removed = self.servers.lock().remove(&id);
-        if removed.is_some() {
+        if let Some(server) = removed {
             self.changed();
+            server.end(ownership);
         }
     }
 
@@ -157,8 +159,9 @@ impl Calls {
     }
 
     /// Lets all of them go, when the bridge ends.
-    pub(super) fn clear(&self) {
+    pub(super) fn clear(&self, ownership: &Ownership) {
         let servers = std::mem::take(&mut *self.servers.lock());
+        servers.values().for_each(|server| server.end(ownership));
         let callers = std::mem::take(&mut *self.callers.lock());
         // Their ends talk to the middleware: outside the locks.
         drop((servers, callers));

@@ -33,8 +33,16 @@ pub(super) struct Server {
     node: Arc<Node>,
     types: ServiceTypes,
     buffer: Mutex<Buffer>,
+    pending: Mutex<Pending>,
+}
+
+/// The requests that wait for their answers.
+#[derive(Default)]
+struct Pending {
     /// Whom to answer.
-    pending: Mutex<HashMap<RequestId, (ffi::rmw_request_id_t, Ticket)>>,
+    requests: HashMap<RequestId, (ffi::rmw_request_id_t, Ticket)>,
+    /// Whether the server is going: whoever asks now is refused.
+    ended: bool,
 }
 
 /// Outcome of one attempt to take a request.
@@ -91,18 +99,12 @@ impl Server {
         };
         // Also keeps other takes away from the server.
         let mut buffer = self.buffer.lock();
-        let mut from = ffi::rmw_request_id_t { writer_guid: [0; _], sequence_number: 0 };
-        // SAFETY: the server is valid, and the message is one of its request type.
-        let code = unsafe { ffi::rcl_take_request(self.as_ptr(), &mut from, request.as_mut_ptr()) };
-        if code == ffi::RCL_RET_SERVICE_TAKE_FAILED as ffi::rcl_ret_t {
-            // SAFETY: forgets the error state of this thread.
-            unsafe { ffi::rcutils_reset_error() };
-            return TakenRequest::Nothing;
-        }
-        if code != ffi::RCL_RET_OK as ffi::rcl_ret_t {
-            return TakenRequest::Failed(rcl::last_error(code));
-        }
-        if ownership.is_own_publication(&padded(&from.writer_guid.map(|byte| byte.to_ne_bytes()[0]))) {
+        let from = match self.take_into(request.as_mut_ptr()) {
+            Ok(Some(from)) => from,
+            Ok(None) => return TakenRequest::Nothing,
+            Err(reason) => return TakenRequest::Failed(reason),
+        };
+        if is_own(ownership, &from) {
             return TakenRequest::Own;
         }
         let payload = request.write(&mut buffer).and_then(|()| buffer.hand_out(|length| room.share(length)));
@@ -114,7 +116,31 @@ impl Server {
 
     /// Takes note of a request that will be answered.
     pub(super) fn remember(&self, request: RequestId, from: ffi::rmw_request_id_t, ticket: Ticket) {
-        self.pending.lock().insert(request, (from, ticket));
+        let mut pending = self.pending.lock();
+        if pending.ended {
+            drop(pending);
+            return self.refuse_at_the_end(from);
+        }
+        pending.requests.insert(request, (from, ticket));
+    }
+
+    /// Refuses everything that has no answer, and what nobody has taken: after this nobody will give one.
+    pub(super) fn end(&self, ownership: &Ownership) {
+        let left = {
+            let mut pending = self.pending.lock();
+            pending.ended = true;
+            std::mem::take(&mut pending.requests)
+        };
+        left.into_values().for_each(|(from, _)| self.refuse_at_the_end(from));
+        let Ok(mut request) = self.types.request.message() else { return };
+        let _buffer = self.buffer.lock();
+        for _ in 0..defaults::CALLS_PENDING_MAX {
+            let Ok(Some(from)) = self.take_into(request.as_mut_ptr()) else { return };
+            // Those of our own callers are for the real server of that name.
+            if !is_own(ownership, &from) {
+                self.refuse_at_the_end(from);
+            }
+        }
     }
 
     /// Answers with a serialized response. If it is none, the request stays open.
@@ -138,8 +164,30 @@ impl Server {
         Ok(told)
     }
 
+    fn refuse_at_the_end(&self, from: ffi::rmw_request_id_t) {
+        if let Err(error) = self.refuse(from, "the service is not there any more") {
+            tracing::debug!(service = self.service, "a request was not answered: {error}");
+        }
+    }
+
+    /// The buffer is locked: nobody else takes.
+    fn take_into(&self, request: *mut std::ffi::c_void) -> Result<Option<ffi::rmw_request_id_t>, String> {
+        let mut from = ffi::rmw_request_id_t { writer_guid: [0; _], sequence_number: 0 };
+        // SAFETY: the server is valid, and the message is one of its request type.
+        let code = unsafe { ffi::rcl_take_request(self.as_ptr(), &mut from, request) };
+        if code == ffi::RCL_RET_SERVICE_TAKE_FAILED as ffi::rcl_ret_t {
+            // SAFETY: forgets the error state of this thread.
+            unsafe { ffi::rcutils_reset_error() };
+            return Ok(None);
+        }
+        if code != ffi::RCL_RET_OK as ffi::rcl_ret_t {
+            return Err(rcl::last_error(code));
+        }
+        Ok(Some(from))
+    }
+
     fn forget(&self, request: RequestId) -> Result<(ffi::rmw_request_id_t, Ticket), RosError> {
-        match self.pending.lock().entry(request) {
+        match self.pending.lock().requests.entry(request) {
             Entry::Occupied(place) => Ok(place.remove()),
             Entry::Vacant(_) => Err(RosError::UnknownRequest { service: self.service.clone(), request }),
         }
@@ -151,6 +199,10 @@ impl Server {
         let code = unsafe { ffi::rcl_send_response(self.as_ptr(), to, response) };
         rcl::check(code, || format!("answer a request for {}", self.service))
     }
+}
+
+fn is_own(ownership: &Ownership, from: &ffi::rmw_request_id_t) -> bool {
+    ownership.is_own_publication(&padded(&from.writer_guid.map(|byte| byte.to_ne_bytes()[0])))
 }
 
 impl Drop for Server {

@@ -21,6 +21,7 @@ pub mod rules;
 mod services;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod waiting;
 
 pub use engine::{CallCounters, Routes};

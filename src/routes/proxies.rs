@@ -216,7 +216,12 @@ impl Proxies {
 
     /// Every service that the exchange announced.
     pub(super) fn findings(&self) -> Vec<Finding> {
-        self.proxies.iter().map(|(key, proxy)| proxy.finding(key)).collect()
+        let finding = |(key, proxy): (&Key, &Proxy)| {
+            let mut finding = proxy.finding(key);
+            finding.status.dropped = self.waiting.failed_of(key);
+            finding
+        };
+        self.proxies.iter().map(finding).collect()
     }
 
     /// Makes what is missing of a proxy, and asks again what waited for it.
@@ -300,6 +305,7 @@ impl Proxies {
     fn end_if_idle(&mut self, key: &Key, output: &mut Output) {
         if self.proxies.get(key).is_some_and(|proxy| proxy.feed.is_none()) && !self.waiting.has(key) {
             self.end_route(key, "", output);
+            self.waiting.forget_count(key);
             self.proxies.remove(key);
         }
     }

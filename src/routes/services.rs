@@ -9,10 +9,11 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Endpoint, Gid, LocalService, RouteCommand, Rule, Section, Thing,
+    Endpoint, Gid, LocalService, RouteCommand, Rule, Section, Thing, names,
     offers::{World, owner_of},
     output::Output,
     report::{Direction, Finding, short_hash},
+    turns::{Turn, Turns},
 };
 use crate::{
     defaults,
@@ -54,10 +55,13 @@ struct Offered {
     /// The rule under which it is offered, as it stands in a rules file.
     rule: String,
     caller: Option<Caller>,
+    turns: Turns,
     /// Why the last caller could not be made.
     failure: Option<String>,
     /// Requests so far.
     calls: u64,
+    /// Of them without an answer.
+    failed: u64,
 }
 
 /// Our client of a local service: there from its first call until a while after its last one.
@@ -77,6 +81,7 @@ struct Call {
     caller: CallerId,
     deadline: Option<Mono>,
     limit: Duration,
+    turn: Turn,
     /// Who served when it was made. Once all of them have gone nobody answers.
     servers: Arc<BTreeSet<Gid>>,
 }
@@ -95,6 +100,7 @@ impl Services {
     /// The exchange has told whoever called that the line is gone.
     pub(super) fn handle_disconnected(&mut self, output: &mut Output) {
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
+        self.offered.values_mut().for_each(|offered| offered.turns.clear());
         for call in calls {
             self.forget(call, output);
         }
@@ -105,6 +111,7 @@ impl Services {
         self.now = self.now.max(now);
         let number = request.call;
         let refuse = |cause, reason: String| Frame::CallFailed(CallFailure::new(number, cause, reason));
+        let queued: usize = self.offered.values().map(|offered| offered.turns.bytes()).sum();
         let key = self.by_channel.get(&ChannelId(request.id));
         let Some((key, offered)) = key.and_then(|key| Some((key, self.offered.get_mut(key)?))) else {
             let reason = format!("the service is not offered by {me} any more");
@@ -117,6 +124,11 @@ impl Services {
         if self.by_number.contains_key(&number) {
             let reason = format!("call {number} waits for its answer already");
             return output.push(RouteCommand::SendCall(refuse(CallCause::Failed, reason)));
+        }
+        let is_apart = names::is_get_result(&offered.local.name);
+        if !is_apart && !offered.turns.is_free() && queued + request.payload.len() > defaults::CALLS_QUEUE_BYTES {
+            let reason = format!("requests of {queued} bytes wait at {me} already");
+            return output.push(RouteCommand::SendCall(refuse(CallCause::Busy, reason)));
         }
         let key = key.clone();
         offered.calls += 1;
@@ -134,9 +146,14 @@ impl Services {
         let deadline = (!limit.is_zero()).then(|| now + limit);
         self.deadlines.extend(deadline.map(|deadline| (deadline, call)));
         let servers = offered.servers.clone();
-        self.calls.insert(call, Call { key, number, caller, deadline, limit, servers });
+        let turn = if is_apart { Some(Turn::Apart) } else { offered.turns.begin(now) };
+        match turn {
+            Some(_) => output.push(RouteCommand::Call(caller, call, request.payload)),
+            None => offered.turns.wait(call, request.payload),
+        }
+        let turn = turn.unwrap_or(Turn::Waits);
+        self.calls.insert(call, Call { key, number, caller, deadline, limit, turn, servers });
         self.by_number.insert(number, call);
-        output.push(RouteCommand::Call(caller, call, request.payload));
     }
 
     /// Nobody waits for the answers to these any more.
@@ -167,8 +184,9 @@ impl Services {
             );
             return self.fail(call, CallCause::Failed, &reason, output);
         }
-        match self.remove(call) {
-            Some(Call { number, .. }) => {
+        match self.remove(call, true) {
+            Some(Call { number, key, .. }) => {
+                self.next_turns(&key, output);
                 output.push(RouteCommand::SendCall(Frame::Response(Response { call: number, payload })));
             }
             None => self.late += 1,
@@ -180,6 +198,7 @@ impl Services {
         let mut offered = self.offered.values_mut();
         let Some(offered) = offered.find(|it| it.caller.as_ref().is_some_and(|it| it.id == caller)) else { return };
         offered.failure = Some(reason.to_owned());
+        offered.turns.clear();
         let of_it = |call: &Call| call.caller == caller;
         for call in self.calls_where(of_it) {
             self.fail(call, CallCause::Failed, reason, output);
@@ -232,6 +251,9 @@ impl Services {
         let mut withdrawn = Vec::new();
         for key in gone {
             let reason = format!("{} is not served or not offered by {} any more", key.name, world.me);
+            if let Some(offered) = self.offered.get_mut(&key) {
+                offered.turns.clear();
+            }
             for call in self.calls_where(|call| call.key == key) {
                 self.fail(call, CallCause::NoService, &reason, output);
             }
@@ -268,7 +290,17 @@ impl Services {
             }
             let channel = ChannelId(output.number());
             let servers = Arc::new(servers);
-            let offered = Offered { channel, local, servers, rule, caller: None, failure: None, calls: 0 };
+            let offered = Offered {
+                channel,
+                local,
+                servers,
+                rule,
+                caller: None,
+                turns: Turns::default(),
+                failure: None,
+                calls: 0,
+                failed: 0,
+            };
             fresh.push(offered.offer(&key));
             self.by_channel.insert(channel, key.clone());
             self.offered.insert(key, offered);
@@ -305,27 +337,53 @@ impl Services {
     }
 
     fn fail(&mut self, call: CallId, cause: CallCause, reason: &str, output: &mut Output) {
-        if let Some(Call { number, caller, .. }) = self.remove(call) {
-            output.push(RouteCommand::ForgetCall(caller, call));
+        if let Some(Call { number, caller, key, turn, .. }) = self.remove(call, false) {
+            if let Some(offered) = self.offered.get_mut(&key) {
+                offered.failed += 1;
+            }
+            if turn != Turn::Waits {
+                output.push(RouteCommand::ForgetCall(caller, call));
+            }
             output.push(RouteCommand::SendCall(Frame::CallFailed(CallFailure::new(number, cause, reason))));
+            self.next_turns(&key, output);
         }
     }
 
     fn forget(&mut self, call: CallId, output: &mut Output) {
-        if let Some(Call { caller, .. }) = self.remove(call) {
-            output.push(RouteCommand::ForgetCall(caller, call));
+        if let Some(Call { caller, key, turn, .. }) = self.remove(call, false) {
+            if turn != Turn::Waits {
+                output.push(RouteCommand::ForgetCall(caller, call));
+            }
+            self.next_turns(&key, output);
         }
     }
 
-    fn remove(&mut self, call: CallId) -> Option<Call> {
+    /// Makes the calls whose turn has come.
+    fn next_turns(&mut self, key: &Key, output: &mut Output) {
+        let Some(offered) = self.offered.get_mut(key) else { return };
+        while let Some((call, payload, turn)) = offered.turns.next(self.now) {
+            if let Some(waiting) = self.calls.get_mut(&call) {
+                waiting.turn = turn;
+                output.push(RouteCommand::Call(waiting.caller, call, payload));
+            }
+        }
+    }
+
+    fn remove(&mut self, call: CallId, is_answered: bool) -> Option<Call> {
         let removed = self.calls.remove(&call)?;
         self.by_number.remove(&removed.number);
         if let Some(deadline) = removed.deadline {
             self.deadlines.remove(&(deadline, call));
         }
-        if let Some(caller) = self.offered.get_mut(&removed.key).and_then(|offered| offered.caller.as_mut()) {
-            caller.pending -= 1;
-            caller.last_used = self.now;
+        if let Some(offered) = self.offered.get_mut(&removed.key) {
+            match is_answered {
+                true => offered.turns.answered(removed.turn, self.now),
+                false => offered.turns.given_up(call, removed.turn),
+            }
+            if let Some(caller) = &mut offered.caller {
+                caller.pending -= 1;
+                caller.last_used = self.now;
+            }
         }
         Some(removed)
     }
@@ -337,6 +395,7 @@ impl Offered {
         finding.status.type_hash.clone_from(&self.local.type_hash);
         finding.status.rule.clone_from(&self.rule);
         finding.status.messages = self.calls;
+        finding.status.dropped = self.failed;
         if !connected {
             finding.close("the line to the exchange is down");
         }

@@ -40,6 +40,8 @@ pub(super) struct Waiting {
     offline: bool,
     next: u64,
     failed: u64,
+    /// Of each service that is served here.
+    failed_of: HashMap<Key, u64>,
     late: u64,
     log: Log,
 }
@@ -83,6 +85,16 @@ impl Waiting {
     /// Requests that had no answer, and answers that came when nobody waited for them.
     pub(super) fn counters(&self) -> (u64, u64) {
         (self.failed, self.late)
+    }
+
+    /// Requests for that service that had no answer.
+    pub(super) fn failed_of(&self, key: &Key) -> u64 {
+        self.failed_of.get(key).copied().unwrap_or_default()
+    }
+
+    /// The service is not served any more.
+    pub(super) fn forget_count(&mut self, key: &Key) {
+        self.failed_of.remove(key);
     }
 
     /// Whether anybody waits for an answer of that service.
@@ -336,6 +348,7 @@ impl Waiting {
 
     fn answer_with_failure(&mut self, asker: &Asker, reason: &str, output: &mut Output) {
         self.failed += 1;
+        *self.failed_of.entry(asker.key.clone()).or_default() += 1;
         if self.log.has_room() {
             let warning = format!("a call of {} has failed: {reason}", asker.local);
             output.push(RouteCommand::Warn(warning));

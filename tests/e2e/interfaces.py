@@ -52,9 +52,19 @@ class Workspace:
             "LD_LIBRARY_PATH": f"{self.prefix}/lib:{os.environ.get('LD_LIBRARY_PATH', '')}",
         }
 
+    def source(self):
+        """What sourcing the workspace does, for this process and those that it starts from now on."""
+        os.environ.update(self.environment())
+        os.environ["PYTHONPATH"] = ":".join(filter(None, [str(self._python()), os.environ.get("PYTHONPATH", "")]))
+        return self.load()
+
+    def _python(self):
+        # Distributions name the folder of Python packages in several ways.
+        return next(path.parent.parent for path in self.prefix.rglob(f"{self.package}/__init__.py"))
+
     def load(self):
         """Makes the package known to this very process, and returns its modules msg, srv and action."""
-        sys.path.insert(0, str(next(self.prefix.glob("lib/python3*/site-packages"))))
+        sys.path.insert(0, str(self._python()))
         # The loader looks these up by their bare names, and does not know the prefix; what is loaded already is found.
         for part in ("generator_c", "typesupport_fastrtps_cpp", "typesupport_fastrtps_c", "typesupport_c"):
             ctypes.CDLL(f"{self.prefix}/lib/lib{self.package}__rosidl_{part}.so", mode=ctypes.RTLD_GLOBAL)

@@ -11,7 +11,7 @@ from waiting import wait_for
 RULES = """
 offer:
   - topic: /everything
-    type: switchboard_test_interfaces/msg/Everything
+    type: switchboard_later_interfaces/msg/Everything
   - service: /reckon
   - action: /travel
 want:
@@ -23,7 +23,7 @@ want:
 
 @pytest.fixture(scope="module")
 def workspace():
-    return Workspace("switchboard_test_interfaces")
+    return Workspace("switchboard_later_interfaces")
 
 
 @pytest.fixture(scope="module")

@@ -234,7 +234,7 @@ def test_06_there_are_no_duplicates_and_not_one_more_copy_per_restart(exchange):
 
 
 def test_07_the_result_of_a_long_action_arrives_even_if_the_line_was_cut_in_between(exchange):
-    workspace = Workspace("switchboard_test_interfaces")
+    workspace = Workspace("switchboard_later_interfaces")
     _, _, action = workspace.load()
     exchange.start()
     r1, r2 = (exchange.robot(name, rules=RULES, environment=workspace.environment()) for name in ("r1", "r2"))
@@ -494,8 +494,8 @@ def test_17_a_skewed_clock_is_measured_and_told(exchange, robots):
 
 
 def test_18_types_that_differ_are_refused_loudly_and_not_dropped_silently(exchange):
-    here = Workspace("switchboard_test_interfaces")
-    there = Workspace("switchboard_test_interfaces", "other", another_leaf)
+    here = Workspace("switchboard_later_interfaces")
+    there = Workspace("switchboard_later_interfaces", "other", another_leaf)
     msg, _, _ = here.load()
     exchange.start()
     rules = "offer: [/leaf, /chatter]\nwant: [/*/leaf, /*/chatter]\n"

@@ -1,22 +1,21 @@
 """Rules come and go while robots and operators run, and every route says what it is and what is in its way."""
 
-import contextlib
 import json
 import subprocess
+import threading
 import time
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import String
 from switchboard.msg import Connection, Route
-from switchboard.srv import AddRule, ListRoutes, RemoveRule
+from switchboard.srv import AddRule, RemoveRule
 
+import wire
 from graph import BEST_EFFORT, LATCHED, RELIABLE, Graph, prime
 from processes import environment, program
+from route_services import NODE, add, remove, route, routes, rules
 from waiting import wait_for
-
-NODE = "/switchboard_robot"
-
 
 def text(data):
     return String(data=data)
@@ -24,42 +23,6 @@ def text(data):
 
 def data_of(message):
     return message.data
-
-
-def add(graph, section, rule, first=False):
-    answer = graph.call(AddRule, f"{NODE}/add_rule", section=section, rule=rule, first=first)
-    assert answer.success, answer.message
-    return answer.id
-
-
-def remove(graph, rule_id):
-    answer = graph.call(RemoveRule, f"{NODE}/remove_rule", id=rule_id)
-    assert answer.success, answer.message
-    return answer.rule
-
-
-@contextlib.contextmanager
-def rules(*wanted):
-    """Has each of `wanted`, which are (graph, section, rule), in force for a while."""
-    added = [(graph, add(graph, section, rule)) for graph, section, rule in wanted]
-    try:
-        yield
-    finally:
-        for graph, rule_id in added:
-            remove(graph, rule_id)
-
-
-def routes(graph):
-    return graph.call(ListRoutes, f"{NODE}/routes").routes
-
-
-def route(graph, exchange_name, condition=lambda route: True):
-    """The route of that name, as soon as `condition` holds for it."""
-
-    def holds():
-        return [found for found in routes(graph) if found.exchange_name == exchange_name and condition(found)]
-
-    return wait_for(holds, lambda: f"a route {exchange_name} as wanted; there are {routes(graph)}")[0]
 
 
 def command_line(fleet, client, *arguments, expect=0):
@@ -275,6 +238,51 @@ def test_a_subscription_of_another_type_is_told(r1, r2):
         assert "it subscribes to std_msgs/msg/Int32, and what comes is std_msgs/msg/String" in closed.reason
         assert closed.type_hash.startswith("RIHS01_")
     r1.destroy(publisher)
+    r2.destroy(there)
+
+
+@contextlib.contextmanager
+def ghost(fleet, *offers):
+    """A client that is none of ours, and offers topics as it likes."""
+    with wire.Line(fleet.port) as line:
+        line.log_in("ghost")
+        stop = threading.Event()
+        serving = threading.Thread(target=line.serve, args=(stop.is_set,), daemon=True)
+        for number, offer in enumerate(offers):
+            line.send(wire.offer(number, *offer))
+        serving.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            serving.join(10)
+            line.send(wire.goodbye())
+
+
+def test_a_type_that_is_not_installed_closes_the_route_and_is_told(fleet, r2):
+    with rules((r2, "want", "/ghost/**")), ghost(fleet, ("/thing", "no_such_package/msg/Thing")):
+        closed = route(r2, "/ghost/thing", lambda found: found.state == Route.STATE_CLOSED)
+        assert "no_such_package/msg/Thing is not installed here" in closed.reason, closed
+        assert "install the ROS package no_such_package" in closed.reason, closed
+        status = fleet.wait_for_status(lambda status: fleet.client_status("r2", status).problems, "the problem of r2")
+        assert fleet.client_status("r2", status).problems[0].startswith("/ghost/thing: it cannot be published here")
+    fleet.wait_for_status(lambda status: not fleet.client_status("r2", status).problems, "the end of the problem")
+
+
+def test_a_type_hash_that_differs_closes_the_route_and_is_told_with_both(fleet, r2):
+    other = "RIHS01_" + "b" * 64
+    there = r2.collect(String, "/ghost/typed")
+    with rules((r2, "want", "/ghost/**")), ghost(fleet, ("/typed", "std_msgs/msg/String", other)):
+        closed = route(r2, "/ghost/typed", lambda found: found.state == Route.STATE_CLOSED)
+        # The hash of std_msgs/msg/String on every distribution that has hashes.
+        installed = "RIHS01_df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18"
+        assert other in closed.reason and installed in closed.reason, closed
+        assert closed.type_hash == other
+        status = fleet.wait_for_status(lambda status: fleet.client_status("r2", status).problems, "the problem of r2")
+        problems = fleet.client_status("r2", status).problems
+        assert all(problem.startswith("/ghost/typed: ") for problem in problems), problems
+        assert any("RIHS01_bbbbb" in problem and "RIHS01_df668c" in problem for problem in problems), problems
+    fleet.wait_for_status(lambda status: not fleet.client_status("r2", status).problems, "the end of the problem")
     r2.destroy(there)
 
 

@@ -290,6 +290,47 @@ fn what_cannot_be_called_is_said() {
 }
 
 #[test]
+fn a_service_is_not_called_more_often_at_a_time_than_servers_keep_requests() {
+    let (mut routes, channel) = owner();
+    let made = |commands: &[RouteCommand]| {
+        let calls = commands.iter().filter_map(|command| match command {
+            RouteCommand::Call(_, call, _) => Some(*call),
+            _ => None,
+        });
+        calls.collect::<Vec<_>>()
+    };
+    for number in 0..30 {
+        routes.handle_request(request(channel, number, 5_000), at(1));
+    }
+    let first = made(&drain(&mut routes));
+    assert_eq!(first.len(), defaults::CALLS_AT_A_TIME);
+    routes.handle_local_response(first[0], cdr(), at(2));
+    routes.handle_abandon(&[CallId(1), CallId(20)]);
+    let commands = drain(&mut routes);
+    assert_eq!(made(&commands).len(), 2, "the next two have their turn: {commands:?}");
+    let forgotten = commands.iter().filter(|command| matches!(command, RouteCommand::ForgetCall(..)));
+    assert_eq!(forgotten.count(), 1, "one of the two was not made yet");
+    // Those whose turn never comes fail at their limit, too.
+    routes.handle_timeout(at(6));
+    let commands = drain(&mut routes);
+    assert_eq!(failures(&commands).len(), 27);
+    routes.handle_graph(graph(&[]));
+    assert!(drain(&mut routes).iter().all(|command| !matches!(command, RouteCommand::Call(..))));
+}
+
+#[test]
+fn requests_for_results_wait_for_nobody() {
+    let mut routes = connected();
+    routes.handle_graph(graph(&[(RESULT, SPIN_RESULT, false, 1)]));
+    let channel = offers(&drain(&mut routes))[0].channel;
+    for number in 0..30 {
+        routes.handle_request(request(channel, number, 0), at(1));
+    }
+    let made = drain(&mut routes).iter().filter(|command| matches!(command, RouteCommand::Call(..))).count();
+    assert_eq!(made, 30);
+}
+
+#[test]
 fn more_calls_than_may_wait_are_refused() {
     let (mut routes, channel) = owner();
     for number in 0..=defaults::CALLS_PENDING_MAX as u64 {
@@ -531,7 +572,7 @@ fn every_service_says_what_it_is_and_what_is_in_its_way() {
     let report = |routes: &Routes| {
         let report = routes.report().into_iter().map(|it| {
             assert_eq!(it.kind, RouteKind::Service);
-            (it.exchange_name, it.direction, it.state, it.messages, it.reason)
+            (it.exchange_name, it.direction, it.state, (it.messages, it.dropped), it.reason)
         });
         report.collect::<Vec<_>>()
     };
@@ -540,10 +581,10 @@ fn every_service_says_what_it_is_and_what_is_in_its_way() {
     assert_eq!(
         states,
         [
-            ("/r1/r9/anything", Direction::Out, RouteState::Closed, 0),
-            ("/r1/set_mode", Direction::Out, RouteState::Open, 0),
-            ("/r2/reset", Direction::In, RouteState::Closed, 0),
-            ("/r2/set_mode", Direction::In, RouteState::Open, 1),
+            ("/r1/r9/anything", Direction::Out, RouteState::Closed, (0, 0)),
+            ("/r1/set_mode", Direction::Out, RouteState::Open, (0, 0)),
+            ("/r2/reset", Direction::In, RouteState::Closed, (0, 0)),
+            ("/r2/set_mode", Direction::In, RouteState::Open, (1, 0)),
         ]
     );
     assert!(told[0].4.contains("belong to the client r9") && told[2].4.contains("no rule"), "{told:?}");
@@ -553,6 +594,7 @@ fn every_service_says_what_it_is_and_what_is_in_its_way() {
     drain(&mut routes);
     let told = report(&routes);
     assert_eq!((told[1].2, told[3].2), (RouteState::Closed, RouteState::Closed));
+    assert_eq!((told[1].3, told[3].3), ((1, 1), (1, 1)), "calls, and those that failed");
     assert_eq!(routes.problems().len(), 3);
     routes.handle_retry(at(10));
     routes.handle_retry(at(10) + defaults::RETRY_CLOSED);

@@ -1,0 +1,74 @@
+"""A node that serves, in a process of its own so that it can be killed.
+
+    python3 serving.py set_bool /set_mode        answers at once
+    python3 serving.py slow /slow 2.5            answers after so many seconds, many requests at a time
+    python3 serving.py count /count 0.2          an action that counts, one number every so many seconds
+"""
+
+import sys
+import time
+
+import rclpy
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.qos import QoSProfile
+from std_srvs.srv import SetBool
+
+# More than any test asks at a time: a service forgets what it has no room for.
+DEPTH = QoSProfile(depth=500)
+
+
+def serve(node, name, takes):
+    def answer(request, response):
+        time.sleep(takes)
+        response.success = request.data
+        response.message = f"{name} in domain {node.context.get_domain_id()}"
+        return response
+
+    node.create_service(SetBool, name, answer, qos_profile=DEPTH, callback_group=ReentrantCallbackGroup())
+
+
+def act(node, name, pause):
+    from rclpy.action import ActionServer, CancelResponse
+    from switchboard_test_interfaces.action import Count
+
+    def execute(goal):
+        result = Count.Result()
+        for now in range(goal.request.up_to):
+            if goal.is_cancel_requested:
+                goal.canceled()
+                return result
+            goal.publish_feedback(Count.Feedback(now=now))
+            result.counted.append(now)
+            time.sleep(pause)
+        goal.succeed()
+        return result
+
+    return ActionServer(
+        node, Count, name, execute, cancel_callback=lambda _: CancelResponse.ACCEPT,
+        callback_group=ReentrantCallbackGroup(),
+    )
+
+
+def main():
+    role, name, seconds = [*sys.argv[1:], "0"][:3]
+    rclpy.init(args=[])
+    node = rclpy.create_node(f"serving{name.replace('/', '_')}")
+    server = act(node, name, float(seconds)) if role == "count" else serve(node, name, float(seconds))
+    executor = MultiThreadedExecutor(num_threads=128)
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        # At once, as a node does that ends: whoever is being served gets no answer.
+        del server
+        node.destroy_node()
+        sys.stdout.flush()
+        import os
+
+        os._exit(0)
+
+
+main()
