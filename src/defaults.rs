@@ -123,7 +123,8 @@ pub const INTERESTS_MAX: usize = 256;
 /// no disk.
 pub const REFUSALS_LOGGED_PER_MINUTE: u32 = 60;
 
-/// Bytes of the last messages of one transient_local topic that are kept for late joiners; one message is always kept.
+/// Bytes of the last messages of one transient_local topic that are kept for late joiners, [`PACKET_OVERHEAD`] for each
+/// included; one message is always kept.
 pub const HISTORY_FEED_BYTES: usize = 4 * 1024 * 1024;
 /// The same of all topics together. Beyond it no more are kept, which is told in the log.
 pub const HISTORY_BYTES: usize = 256 * 1024 * 1024;
@@ -164,16 +165,40 @@ pub const CALL_FAILURES_LOGGED_PER_MINUTE: u32 = 30;
 
 /// Control frames waiting for one slow connection. More means that it does not read at all: it is disconnected.
 pub const CONTROL_QUEUE_MAX: usize = 4_096;
-/// Bytes of topic messages waiting for one slow connection; at least one message is always let in.
-pub const DATA_QUEUE_BYTES: usize = 16 * 1024 * 1024;
-/// Topic messages waiting for one slow connection.
-pub const DATA_QUEUE_MESSAGES: usize = 4_096;
+/// Bytes of topic messages of one class waiting for one slow connection, [`PACKET_OVERHEAD`] for each included; at least
+/// one message is always let in.
+///
+/// What is still under way from one origin after it was told to pause has to fit, or a reliable message would be lost:
+/// this outbox up to its mark ([`CONGESTED_BYTES`], 1 MiB), the origin's queue of samples ([`SAMPLE_QUEUE_BYTES`], 8 MiB)
+/// and its outbox up to its mark (1 MiB), the socket buffers between them (4 MiB to send and 6 MiB to receive at Linux's
+/// limits), and what waits for the hub ([`INBOUND_QUEUE`] messages of up to 128 KiB, 8 MiB). That is 28 MiB.
+pub const DATA_QUEUE_BYTES: usize = 32 * 1024 * 1024;
+/// Memory that a waiting packet takes beside its bytes: its places in the queue and in the allocator. It bounds the number
+/// of small messages.
+pub const PACKET_OVERHEAD: usize = 256;
+/// Bytes of reliable messages of one class, waiting for one connection, from which on their origins are told to pause.
+/// A tenth of a second at 10 MB/s: enough that the link never runs dry while the origins are told to go on, and little
+/// enough that what waits is not old.
+pub const CONGESTED_BYTES: usize = 1024 * 1024;
+/// The same in messages: as many as fill [`CONGESTED_BYTES`] at 1 KiB each.
+pub const CONGESTED_PACKETS: usize = 1_024;
+/// Bytes of those messages down to which the link has to come before the origins are told to go on. Well below
+/// [`CONGESTED_BYTES`], so that they are not told so for each message.
+pub const RELIEVED_BYTES: usize = CONGESTED_BYTES / 4;
+/// The same in messages.
+pub const RELIEVED_PACKETS: usize = CONGESTED_PACKETS / 4;
+/// Topics whose dropped messages are counted one by one between two looks: as many as a client may offer.
+pub const DROP_TAGS_MAX: usize = CHANNELS_MAX;
+/// How long one receiver may hold a reliable topic back while another could go on. Long enough for a hiccup of a radio
+/// link; after that the slow one loses messages, and nobody else waits for it.
+pub const HOLD_MAX: Duration = Duration::from_secs(2);
 /// Frames from one connection waiting for the hub. Small: a reader that is ahead of the hub has to wait.
 pub const INBOUND_QUEUE: usize = 64;
 /// Samples from the local ROS graph waiting for the node's loop.
 pub const SAMPLE_QUEUE: usize = 256;
-/// Bytes of those samples: two uncompressed 4K images fit. More wait in the middleware.
-pub const SAMPLE_QUEUE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of those samples; one more of any size is let in, and the rest waits in the middleware. Small, since it is under
+/// way when a topic is told to pause ([`DATA_QUEUE_BYTES`]).
+pub const SAMPLE_QUEUE_BYTES: usize = 8 * 1024 * 1024;
 /// Requests waiting for the store: logins of a fleet that comes back all at once.
 pub const STORE_QUEUE: usize = 1_024;
 /// How long the store waits for another program (a `sqlite3` shell, a backup) that holds the database locked. Well below
@@ -209,9 +234,12 @@ pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
 pub const ADMIN_PENDING_MAX: usize = 64;
 /// Depth of a writer or reader whose publishers do not tell theirs.
 pub const UNKNOWN_DEPTH: u32 = 10;
-/// Depth of a reliable, volatile writer whose publishers do not tell theirs: a burst of so many messages, which TCP delivers
-/// all at once, reaches subscribers that take them one by one.
+/// Depth of a reliable, volatile writer that waits for nobody any more, since a subscriber took nothing for [`HOLD_MAX`]: a
+/// burst of so many messages still reaches those who take them one by one.
 pub const BURST_DEPTH: u32 = 200;
+/// Publishers behind one topic that are told apart; the others share the place of the last one. More than a graph has on
+/// one topic, and few enough that nobody makes a receiver hold hundreds of writers.
+pub const PUBLISHERS_MAX: usize = 64;
 /// Largest depth of a route: the sum of its publishers' depths is cut here, so that a hundred publishers do not make a
 /// middleware queue of their sum.
 pub const DEPTH_MAX: u32 = 1_000;

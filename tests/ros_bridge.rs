@@ -105,7 +105,7 @@ fn samples_arrive_unchanged_with_their_time() {
         // One that is copied and one whose buffer is handed on.
         let sent = [string_message("hello"), string_message(&"x".repeat(300_000))];
         for message in &sent {
-            sender.bridge.publish(WriterId(1), message).unwrap();
+            sender.bridge.publish(WriterId(1), message.clone()).unwrap();
         }
         receiver.until("both samples", |side| side.samples.len() == 2);
         for (sample, message) in receiver.samples.iter().zip(&sent) {
@@ -134,7 +134,7 @@ fn a_type_that_the_program_was_not_compiled_with_passes_too() {
         sender.until_heard(&about.name);
         // A whole message of nothing but zeros and empty strings and sequences has these lengths.
         let message = [&[0, 1, 0, 0][..], &[0; 400]].concat();
-        sender.bridge.publish(WriterId(1), &message).unwrap();
+        sender.bridge.publish(WriterId(1), message.to_vec()).unwrap();
         receiver.until("the sample", |side| side.samples.len() == 1);
         assert!(receiver.samples[0].payload == message.as_slice());
     });
@@ -153,10 +153,10 @@ fn own_publications_are_not_heard() {
         looped.until_heard(&about.name);
         other.until_heard(&about.name);
         for n in 0..20 {
-            looped.bridge.publish(WriterId(1), &string_message(&format!("own {n}"))).unwrap();
+            looped.bridge.publish(WriterId(1), string_message(&format!("own {n}"))).unwrap();
         }
         other.until("what the first published", |side| side.samples.len() == 20);
-        other.bridge.publish(WriterId(1), &string_message("foreign")).unwrap();
+        other.bridge.publish(WriterId(1), string_message("foreign")).unwrap();
         looped.until("what the other published", |side| !side.samples.is_empty());
         assert_eq!(looped.samples.len(), 1);
         assert!(looped.samples[0].payload == string_message("foreign").as_slice());
@@ -215,7 +215,7 @@ fn a_full_queue_loses_nothing_of_a_reader_that_keeps_all() {
         sender.until_heard(&about.name);
         // Everything is published before anything is received.
         for n in 0..COUNT {
-            sender.bridge.publish(WriterId(1), &string_message(&n.to_string())).unwrap();
+            sender.bridge.publish(WriterId(1), string_message(&n.to_string())).unwrap();
         }
         let mut next = 0;
         receiver.until("every sample", |side| {
@@ -240,10 +240,10 @@ fn a_full_queue_costs_a_reader_that_keeps_the_last_its_oldest_and_they_are_count
         sender.bridge.create_writer(WriterId(1), &about).unwrap();
         sender.until_heard(&about.name);
         // Only what is missing after a first sample can be counted: who joins late has lost nothing.
-        sender.bridge.publish(WriterId(1), &string_message("0")).unwrap();
+        sender.bridge.publish(WriterId(1), string_message("0")).unwrap();
         receiver.until("the first sample", |side| side.samples.len() == 1);
         for n in 1..COUNT {
-            sender.bridge.publish(WriterId(1), &string_message(&n.to_string())).unwrap();
+            sender.bridge.publish(WriterId(1), string_message(&n.to_string())).unwrap();
         }
         let last = string_message(&(COUNT - 1).to_string());
         let mut received = 0;
@@ -266,7 +266,7 @@ fn late_joiners_get_what_is_transient_local() {
         let about = topic("latched", "std_msgs/msg/String", qos);
         let sender = Side::start("latched_sender", 64);
         sender.bridge.create_writer(WriterId(1), &about).unwrap();
-        sender.bridge.publish(WriterId(1), &string_message("map")).unwrap();
+        sender.bridge.publish(WriterId(1), string_message("map")).unwrap();
         let mut receiver = Side::start("latched_receiver", 64);
         receiver.bridge.create_reader(ReaderId(1), &about).unwrap();
         receiver.until("the last value", |side| side.samples.len() == 1);
@@ -292,13 +292,13 @@ fn what_cannot_be_is_refused_with_words() {
         assert!(error.contains("/not a/name!"), "{error}");
         side.bridge.create_reader(ReaderId(1), &known).unwrap();
         assert_eq!(side.bridge.create_reader(ReaderId(1), &known), Err(RosError::DuplicateReader(ReaderId(1))));
-        assert_eq!(side.bridge.publish(WriterId(9), &string_message("x")), Err(RosError::UnknownWriter(WriterId(9))));
+        assert_eq!(side.bridge.publish(WriterId(9), string_message("x")), Err(RosError::UnknownWriter(WriterId(9))));
         side.bridge.create_writer(WriterId(1), &known).unwrap();
         assert!(matches!(
-            side.bridge.publish(WriterId(1), &[1, 2, 3]),
+            side.bridge.publish(WriterId(1), vec![1, 2, 3]),
             Err(RosError::PayloadTooShort { length: 3, .. })
         ));
-        side.bridge.publish(WriterId(1), &string_message("still works")).unwrap();
+        side.bridge.publish(WriterId(1), string_message("still works")).unwrap();
         let error = Bridge::start(
             BridgeOptions { node_name: "not a name".to_owned(), namespace: "/".to_owned() },
             mpsc::channel(8).0,
@@ -320,10 +320,10 @@ fn one_type_per_topic_and_payload_garbage_do_no_harm() {
         sender.until_heard(&about.name);
         // Never decoded, so passed on or refused by the middleware, but without harm.
         for length in [4, 5, 64, 10_000] {
-            let _ = sender.bridge.publish(WriterId(1), &vec![0xff; length]);
+            let _ = sender.bridge.publish(WriterId(1), vec![0xff; length]);
         }
         let message = [&[0, 1, 0, 0][..], &[0; 712]].concat();
-        sender.bridge.publish(WriterId(1), &message).unwrap();
+        sender.bridge.publish(WriterId(1), message.to_vec()).unwrap();
         receiver.until("the good one", |side| side.samples.iter().any(|sample| sample.payload == message.as_slice()));
     });
 }
@@ -340,7 +340,7 @@ fn readers_come_and_go_while_samples_flow() {
             let end = Instant::now() + LIMIT;
             loop {
                 sender.turn();
-                sender.bridge.publish(WriterId(1), &string_message("x")).unwrap();
+                sender.bridge.publish(WriterId(1), string_message("x")).unwrap();
                 receiver.turn();
                 if receiver.samples.drain(..).any(|sample| sample.reader == ReaderId(round)) {
                     break;
@@ -366,7 +366,7 @@ fn dropping_ends_the_threads_even_when_nobody_listens_and_samples_outlive_it() {
         receiver.create_reader(ReaderId(1), &about).unwrap();
         let end = Instant::now() + LIMIT;
         let sample = loop {
-            sender.publish(WriterId(1), &message).unwrap();
+            sender.publish(WriterId(1), message.to_vec()).unwrap();
             match receiver_events.try_recv() {
                 Ok(BridgeEvent::Sample(sample)) => break sample,
                 _ => std::thread::sleep(Duration::from_millis(2)),
@@ -375,7 +375,7 @@ fn dropping_ends_the_threads_even_when_nobody_listens_and_samples_outlive_it() {
         };
         // Its place in the queue is not given back, so the receiver waits for room from here on.
         for _ in 0..50 {
-            sender.publish(WriterId(1), &message).unwrap();
+            sender.publish(WriterId(1), message.to_vec()).unwrap();
         }
         for (bridge, events) in [(receiver, receiver_events), (sender, sender_events)] {
             let begun = Instant::now();

@@ -349,11 +349,11 @@ fn a_flood_of_samples_does_not_hold_calls_up() {
         other.bridge.create_caller(CallerId(1), &about).unwrap();
         // Samples that are kept keep their room.
         flooded.until("as many samples as there is room for", |side| {
-            other.bridge.publish(WriterId(1), &[0, 1, 0, 0, 0]).unwrap();
+            other.bridge.publish(WriterId(1), vec![0, 1, 0, 0, 0]).unwrap();
             side.samples.len() == 2
         });
         for _ in 0..50 {
-            other.bridge.publish(WriterId(1), &[0, 1, 0, 0, 0]).unwrap();
+            other.bridge.publish(WriterId(1), vec![0, 1, 0, 0, 0]).unwrap();
         }
         for call in 0..10 {
             other.bridge.call(CallerId(1), CallId(call), &trigger()).unwrap();

@@ -11,16 +11,17 @@ use super::{
     calls::{Calls, ServiceInterests, Word},
     feeds::{CompiledInterests, DemandChange, Feeds, Subscribed},
     floodgate::Floodgate,
+    holds,
 };
 use crate::{
     defaults,
     ids::{ChannelId, ClientId, ConnectionId, FeedId, SessionId},
     model::ClientKind,
-    outbox::Class,
+    outbox::{Class, Label},
     registry::{EventKind, EventRecord, KnownClient, LoginRecord, LogoutRecord},
     session::{ClockReading, End},
     status::ClientStatus,
-    time::{Now, Wall},
+    time::{Mono, Now, Wall},
     traffic::Ledger,
     wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Problems, Welcome},
 };
@@ -46,7 +47,17 @@ pub enum Command {
         /// What it is told.
         farewell: Farewell,
     },
-    /// Put a packet into a connection's outbox.
+    /// Put a topic message into a connection's outbox. If that says that the topic should pause, tell
+    /// [`Hub::handle_congested`].
+    Deliver {
+        /// Which connection.
+        to: ConnectionId,
+        /// What the outbox has to know of it; its tag is the [`FeedId`].
+        label: Label,
+        /// What.
+        packet: Packet,
+    },
+    /// Put another packet into a connection's outbox.
     Send {
         /// Which connection.
         to: ConnectionId,
@@ -318,7 +329,7 @@ impl Hub {
             return;
         }
         match frame {
-            Frame::Interests(interests) => self.handle_interests(from, &interests),
+            Frame::Interests(interests) => self.handle_interests(from, &interests, now.mono),
             Frame::Offers(offers) => self.handle_offers(from, offers),
             Frame::Withdraw(channels) => {
                 let services = channels.iter().filter_map(|&channel| self.calls.close(from, channel)).collect();
@@ -330,13 +341,19 @@ impl Hub {
                 for subscription in subscriptions {
                     let Some(line) = self.lines.get(&from) else { return };
                     let feed = subscription.feed;
-                    let subscribed = self.feeds.subscribe(from, &line.client, &line.interests, subscription);
+                    let subscribed = self.feeds.subscribe(from, &line.client, &line.interests, subscription, now.mono);
                     self.handle_subscribed(from, feed, subscribed, now);
                 }
             }
             Frame::Unsubscribe(feeds) => {
                 for feed in feeds {
-                    let change = self.feeds.unsubscribe(from, feed);
+                    let change = self.feeds.unsubscribe(from, feed, now.mono);
+                    self.tell_demand(change);
+                }
+            }
+            Frame::Congested(congestions) => {
+                for it in congestions {
+                    let change = self.feeds.hold(from, it.feed, holds::Cause::Word, it.congested, now.mono);
                     self.tell_demand(change);
                 }
             }
@@ -363,13 +380,14 @@ impl Hub {
         }
     }
 
-    /// Finds out who gets a message, and calls `deliver` for each with the packet, whose payload is shared.
+    /// Finds out who gets a message, and calls `deliver` for each with the packet, whose payload is shared. `deliver` says
+    /// whether that connection wants the topic to pause ([`crate::outbox::Outbox::push_message`]).
     pub fn route(
         &mut self,
         from: ConnectionId,
         mut data: Data,
         now: Now,
-        mut deliver: impl FnMut(ConnectionId, Class, Packet),
+        mut deliver: impl FnMut(ConnectionId, Label, Packet) -> bool,
     ) {
         let Some(line) = self.lines.get_mut(&from) else { return };
         line.messages_in += 1;
@@ -378,19 +396,18 @@ impl Hub {
         let mut thinned = Vec::new();
         let channel = ChannelId(data.id);
         // A message on a channel that was just withdrawn, or that nobody wants any more, was under way: not a fault.
-        let Some((feed, class)) = self
-            .feeds
-            .route(from, channel, now.mono, |to, is_due| if is_due { receivers.push(to) } else { thinned.push(to) })
-        else {
-            return;
-        };
-        let bytes = data.payload.len();
+        let taken = self.feeds.route(from, channel, now.mono, |to, label| match label {
+            Some(label) => receivers.push((to, label)),
+            None => thinned.push(to),
+        });
+        let Some(feed) = taken else { return };
+        let (bytes, publisher, keep) = (data.payload.len(), data.publisher, data.keep);
         self.count_in(feed, from, bytes, age, now);
         for to in thinned {
             self.count_thinned(feed, to, now);
         }
         let Ok(packet) = Frame::Data(Data { id: feed.0, ..data }).encode() else { return };
-        if let Some(topic) = self.feeds.remember(feed, &packet) {
+        if let Some(topic) = self.feeds.remember(feed, publisher, keep, &packet) {
             let detail = format!(
                 "/{}{} is not kept for late joiners any more: the exchange keeps {} MiB of transient_local messages, and they are full",
                 topic.origin,
@@ -400,13 +417,44 @@ impl Hub {
             let client = Some(topic.origin.clone());
             self.event(now, EventKind::Server, client, None, detail);
         }
-        for to in receivers {
+        for (to, label) in receivers {
             if let Some(line) = self.lines.get_mut(&to) {
                 line.messages_out += 1;
-                deliver(to, class, packet.clone());
+                let congested = deliver(to, label, packet.clone());
                 self.count_out(feed, to, bytes, age, now);
+                if congested {
+                    self.handle_congested(to, feed, now);
+                }
             }
         }
+    }
+
+    /// The outbox of `to` took a message of `feed`, but wants the topic to pause: its origin is told so. A slow client
+    /// costs only itself: while others could go on, it holds nobody up for longer than [`defaults::HOLD_MAX`].
+    pub fn handle_congested(&mut self, to: ConnectionId, feed: FeedId, now: Now) {
+        let change = self.feeds.hold(to, feed, holds::Cause::Link, true, now.mono);
+        self.tell_demand(change);
+    }
+
+    /// The outbox of `connection` has room for messages of `class` again.
+    pub fn handle_relieved(&mut self, connection: ConnectionId, class: Class, now: Now) {
+        for change in self.feeds.relieve(connection, class, now.mono) {
+            self.tell_demand(Some(change));
+        }
+    }
+
+    /// When [`Hub::handle_timeout`] is to be called next, if nothing else happens.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.feeds.next_overrule().into_iter().chain(self.calls.poll_timeout()).min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        for change in self.feeds.overrule(now.mono) {
+            self.tell_demand(Some(change));
+        }
+        let words = self.calls.handle_timeout(now.mono);
+        self.pass_on(words);
     }
 
     /// A new reading of a client's clock.
@@ -505,7 +553,7 @@ impl Hub {
         self.announce_services_closed(closed);
         let words = self.calls.gone(from);
         self.pass_on(words);
-        for change in self.feeds.unsubscribe_all(from) {
+        for change in self.feeds.unsubscribe_all(from, now.mono) {
             self.tell_demand(Some(change));
         }
         if let Some(client) = self.clients.get_mut(id)
@@ -519,7 +567,7 @@ impl Hub {
         self.changed = true;
     }
 
-    fn handle_interests(&mut self, from: ConnectionId, interests: &Interests) {
+    fn handle_interests(&mut self, from: ConnectionId, interests: &Interests, now: Mono) {
         let compiled = match CompiledInterests::new(interests) {
             Ok(compiled) => compiled,
             Err(error) => return self.violation(from, &error.to_string()),
@@ -533,7 +581,7 @@ impl Hub {
         let gone: Vec<FeedId> = line.announced.difference(&now_matching).copied().collect();
         let new: Vec<_> = matching.into_iter().filter(|feed| !line.announced.contains(&feed.feed)).collect();
         line.announced = now_matching;
-        let changes = self.feeds.narrow(from, &line.client, &compiled);
+        let changes = self.feeds.narrow(from, &line.client, &compiled, now);
         line.interests = compiled;
         self.send_list(from, &gone, Frame::FeedsClosed);
         self.send_list(from, &new, Frame::FeedsOpen);
@@ -608,7 +656,7 @@ impl Hub {
 
     /// Sends what a late joiner missed, before anything new comes.
     fn handle_subscribed(&mut self, to: ConnectionId, feed: FeedId, subscribed: Option<Subscribed>, now: Now) {
-        let Some(Subscribed { class, missed, change }) = subscribed else { return };
+        let Some(Subscribed { label, missed, change }) = subscribed else { return };
         for packet in &missed {
             // How old these are says nothing about the line.
             self.count_out(feed, to, packet.body.len(), None, now);
@@ -616,7 +664,7 @@ impl Hub {
         if let Some(line) = self.lines.get_mut(&to) {
             line.messages_out += missed.len() as u64;
         }
-        self.commands.extend(missed.into_iter().map(|packet| Command::Send { to, class, packet }));
+        self.commands.extend(missed.into_iter().map(|packet| Command::Deliver { to, label, packet }));
         self.tell_demand(change);
     }
 
@@ -628,7 +676,10 @@ impl Hub {
 
     fn route_by_command(&mut self, from: ConnectionId, data: Data, now: Now) {
         let mut sends = Vec::new();
-        self.route(from, data, now, |to, class, packet| sends.push(Command::Send { to, class, packet }));
+        self.route(from, data, now, |to, label, packet| {
+            sends.push(Command::Deliver { to, label, packet });
+            false
+        });
         self.commands.extend(sends);
     }
 

@@ -1,15 +1,16 @@
 //! Who offers what, who is told of it, and who gets it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     calls::SERVICE_BIT,
     history::{Budget, History},
+    holds::{Cause, Dispute, Hold},
 };
 use crate::{
-    ids::{ChannelId, ClientId, ConnectionId, FeedId},
-    model::Durability,
-    outbox::Class,
+    ids::{ChannelId, ClientId, ConnectionId, FeedId, PublisherId},
+    model::{Durability, Reliability},
+    outbox::{Class, Label},
     pace::Pace,
     routes::Pattern,
     time::Mono,
@@ -23,10 +24,19 @@ pub(super) struct FeedEntry {
     pub(super) channel: ChannelId,
     pub(super) class: Class,
     announcement: Feed,
-    subscribers: BTreeMap<ConnectionId, Pace>,
+    subscribers: BTreeMap<ConnectionId, Subscriber>,
+    dispute: Dispute,
     demand: Demand,
     /// For transient_local topics.
     history: Option<History>,
+}
+
+/// Somebody who takes a feed.
+#[derive(Debug)]
+struct Subscriber {
+    pace: Pace,
+    latest_only: bool,
+    hold: Hold,
 }
 
 /// What a client wants to hear of, compiled.
@@ -65,12 +75,16 @@ pub(super) struct Feeds {
     entries: BTreeMap<FeedId, FeedEntry>,
     by_channel: HashMap<(ConnectionId, ChannelId), FeedId>,
     budget: Budget,
+    /// Feeds that somebody holds back while others could go on, and when that ends.
+    disputed: BTreeMap<FeedId, Mono>,
+    /// Feeds that a subscriber holds back since its link is congested.
+    behind: BTreeMap<ConnectionId, BTreeSet<FeedId>>,
 }
 
 /// Somebody has taken a feed.
 #[derive(Debug)]
 pub(super) struct Subscribed {
-    pub(super) class: Class,
+    pub(super) label: Label,
     /// The last messages of a transient_local topic, for somebody who joins late.
     pub(super) missed: Vec<Packet>,
     pub(super) change: Option<DemandChange>,
@@ -115,12 +129,21 @@ impl Feeds {
         let demand = Demand { channel: offer.channel, wanted: false, max_rate_millihertz: 0, held: false };
         // A command is for now: one that was given earlier is not given again to a robot that comes back.
         let is_kept = offer.topic.qos.durability == Durability::TransientLocal && offer.flow == Flow::State;
-        let history = is_kept.then(|| History::new(offer.topic.qos.depth));
+        let history = is_kept.then(History::default);
         let announcement = Feed { feed, origin: client.clone(), flow: offer.flow, topic: offer.topic };
         let subscribers = BTreeMap::new();
         self.entries.insert(
             feed,
-            FeedEntry { origin, channel: offer.channel, class, announcement, subscribers, demand, history },
+            FeedEntry {
+                origin,
+                channel: offer.channel,
+                class,
+                announcement,
+                subscribers,
+                dispute: Dispute::default(),
+                demand,
+                history,
+            },
         );
         self.by_channel.insert(key, feed);
         Some(feed)
@@ -163,27 +186,39 @@ impl Feeds {
         me: &ClientId,
         interests: &CompiledInterests,
         subscription: Subscription,
+        now: Mono,
     ) -> Option<Subscribed> {
-        let entry = self.entries.get_mut(&subscription.feed)?;
+        let feed = subscription.feed;
+        let entry = self.entries.get_mut(&feed)?;
         if !interests.match_feed(me, &entry.announcement) {
             return None;
         }
         let pace = Pace::new(subscription.max_rate_millihertz);
-        let is_new = entry.subscribers.insert(subscriber, pace).is_none();
+        let latest_only = subscription.latest_only;
+        // Whoever subscribes anew, with another rate, holds back what it held before.
+        let old = entry.subscribers.remove(&subscriber);
+        let is_new = old.is_none();
+        let hold = old.map_or_else(Hold::default, |old| old.hold);
+        entry.subscribers.insert(subscriber, Subscriber { pace, latest_only, hold });
         let history = entry.history.iter().filter(|_| is_new);
-        let missed = history.flat_map(History::packets).cloned().collect();
-        Some(Subscribed { class: entry.class, missed, change: entry.demand_change(&mut self.budget) })
+        let missed = history.flat_map(History::packets).collect();
+        // All that was missed has to come, even to somebody who otherwise wants the newest only.
+        let label = Label { latest_only: false, ..entry.label(feed, latest_only) };
+        Some(Subscribed { label, missed, change: self.settle(feed, now) })
     }
 
     /// `subscriber` takes a feed no more.
-    pub(super) fn unsubscribe(&mut self, subscriber: ConnectionId, feed: FeedId) -> Option<DemandChange> {
-        self.entries.get_mut(&feed)?.leave(subscriber, &mut self.budget)
+    pub(super) fn unsubscribe(&mut self, subscriber: ConnectionId, feed: FeedId, now: Mono) -> Option<DemandChange> {
+        self.entries.get_mut(&feed)?.subscribers.remove(&subscriber)?;
+        self.forget_behind(subscriber, feed);
+        self.settle(feed, now)
     }
 
     /// `subscriber` takes nothing any more.
-    pub(super) fn unsubscribe_all(&mut self, subscriber: ConnectionId) -> Vec<DemandChange> {
-        let budget = &mut self.budget;
-        self.entries.values_mut().filter_map(|entry| entry.leave(subscriber, budget)).collect()
+    pub(super) fn unsubscribe_all(&mut self, subscriber: ConnectionId, now: Mono) -> Vec<DemandChange> {
+        let taken = self.entries.iter().filter(|(_, entry)| entry.subscribers.contains_key(&subscriber));
+        let taken: Vec<FeedId> = taken.map(|(&feed, _)| feed).collect();
+        taken.into_iter().filter_map(|feed| self.unsubscribe(subscriber, feed, now)).collect()
     }
 
     /// Takes away every subscription of `subscriber` that its new `interests` do not cover.
@@ -192,34 +227,43 @@ impl Feeds {
         subscriber: ConnectionId,
         me: &ClientId,
         interests: &CompiledInterests,
+        now: Mono,
     ) -> Vec<DemandChange> {
-        let budget = &mut self.budget;
-        let entries = self.entries.values_mut().filter(|entry| !interests.match_feed(me, &entry.announcement));
-        entries.filter_map(|entry| entry.leave(subscriber, budget)).collect()
+        let entries = self.entries.iter().filter(|(_, entry)| !interests.match_feed(me, &entry.announcement));
+        let lost: Vec<FeedId> = entries.map(|(&feed, _)| feed).collect();
+        lost.into_iter().filter_map(|feed| self.unsubscribe(subscriber, feed, now)).collect()
     }
 
-    /// Who gets a message on `channel` of `origin` at `now`: calls `deliver` for each who takes it, with whether it is due by
-    /// the rate that was asked for, and returns the feed and its class.
+    /// Who gets a message on `channel` of `origin` at `now`: calls `deliver` for each who takes it, with how it is sent, or
+    /// `None` if it is not due by the rate that was asked for, and returns the feed.
     pub(super) fn route(
         &mut self,
         origin: ConnectionId,
         channel: ChannelId,
         now: Mono,
-        mut deliver: impl FnMut(ConnectionId, bool),
-    ) -> Option<(FeedId, Class)> {
+        mut deliver: impl FnMut(ConnectionId, Option<Label>),
+    ) -> Option<FeedId> {
         let feed = *self.by_channel.get(&(origin, channel))?;
         let entry = self.entries.get_mut(&feed)?;
-        for (&subscriber, pace) in &mut entry.subscribers {
-            deliver(subscriber, pace.is_due(now));
+        let label = entry.label(feed, false);
+        for (&to, subscriber) in &mut entry.subscribers {
+            let due = subscriber.pace.is_due(now);
+            deliver(to, due.then_some(Label { latest_only: subscriber.latest_only, ..label }));
         }
-        Some((feed, entry.class))
+        Some(feed)
     }
 
     /// Keeps a message for late joiners, if `feed` is transient_local. Returns the topic if there is no room for it, once.
-    pub(super) fn remember(&mut self, feed: FeedId, packet: &Packet) -> Option<&Feed> {
+    pub(super) fn remember(
+        &mut self,
+        feed: FeedId,
+        publisher: PublisherId,
+        keep: u16,
+        packet: &Packet,
+    ) -> Option<&Feed> {
         let entry = self.entries.get_mut(&feed)?;
         let history = entry.history.as_mut()?;
-        if history.keep(packet, &mut self.budget) || std::mem::replace(&mut history.lack_told, true) {
+        if history.keep(publisher, keep, packet, &mut self.budget) || std::mem::replace(&mut history.lack_told, true) {
             return None;
         }
         Some(&entry.announcement)
@@ -243,39 +287,109 @@ impl Feeds {
         commanders.into_iter().filter(|(_, clients)| clients.len() > 1).collect()
     }
 
+    /// `subscriber` cannot take more of `feed`, or it can. Best-effort feeds wait for nobody.
+    pub(super) fn hold(
+        &mut self,
+        subscriber: ConnectionId,
+        feed: FeedId,
+        cause: Cause,
+        on: bool,
+        now: Mono,
+    ) -> Option<DemandChange> {
+        let entry = self.entries.get_mut(&feed)?;
+        if on && !entry.is_reliable() {
+            return None;
+        }
+        entry.subscribers.get_mut(&subscriber)?.hold.set(cause, on, now);
+        if on && cause == Cause::Link {
+            self.behind.entry(subscriber).or_default().insert(feed);
+        }
+        self.settle(feed, now)
+    }
+
+    /// The link of `subscriber` has room for messages of `class` again.
+    pub(super) fn relieve(&mut self, subscriber: ConnectionId, class: Class, now: Mono) -> Vec<DemandChange> {
+        let behind = self.behind.get(&subscriber).into_iter().flatten().copied();
+        let relieved = |feed: &FeedId| self.entries.get(feed).is_some_and(|entry| entry.class == class);
+        let relieved: Vec<FeedId> = behind.filter(relieved).collect();
+        for &feed in &relieved {
+            self.forget_behind(subscriber, feed);
+        }
+        relieved.into_iter().filter_map(|feed| self.hold(subscriber, feed, Cause::Link, false, now)).collect()
+    }
+
+    /// When [`Feeds::overrule`] has something to do.
+    pub(super) fn next_overrule(&self) -> Option<Mono> {
+        self.disputed.values().min().copied()
+    }
+
+    /// Ends the right of those who have held a feed too long while others could go on.
+    pub(super) fn overrule(&mut self, now: Mono) -> Vec<DemandChange> {
+        let due = self.disputed.iter().filter(|(_, until)| **until <= now);
+        let due: Vec<FeedId> = due.map(|(&feed, _)| feed).collect();
+        due.into_iter().filter_map(|feed| self.settle(feed, now)).collect()
+    }
+
+    fn forget_behind(&mut self, subscriber: ConnectionId, feed: FeedId) {
+        if let Some(behind) = self.behind.get_mut(&subscriber) {
+            behind.remove(&feed);
+            if behind.is_empty() {
+                self.behind.remove(&subscriber);
+            }
+        }
+    }
+
     fn remove(&mut self, feed: FeedId) {
-        if let Some(FeedEntry { history: Some(mut history), .. }) = self.entries.remove(&feed) {
+        self.disputed.remove(&feed);
+        let Some(entry) = self.entries.remove(&feed) else { return };
+        for subscriber in entry.subscribers.into_keys() {
+            self.forget_behind(subscriber, feed);
+        }
+        if let Some(mut history) = entry.history {
             history.clear(&mut self.budget);
         }
+    }
+
+    /// Works the demand for `feed` out anew. Returns it if it is another one than the origin was told last.
+    fn settle(&mut self, feed: FeedId, now: Mono) -> Option<DemandChange> {
+        let entry = self.entries.get_mut(&feed)?;
+        let verdict = entry.dispute.judge(entry.subscribers.values_mut().map(|subscriber| &mut subscriber.hold), now);
+        match verdict.until {
+            Some(until) => self.disputed.insert(feed, until),
+            None => self.disputed.remove(&feed),
+        };
+        let demand = entry.demand(verdict.held);
+        if demand == entry.demand {
+            return None;
+        }
+        entry.demand = demand;
+        // While nobody takes it nobody reads it either: what was kept grows old. The first who wants it again makes the
+        // origin read it anew, with everything that its publishers keep.
+        if let Some(history) = entry.history.as_mut().filter(|_| !demand.wanted) {
+            history.clear(&mut self.budget);
+        }
+        Some(DemandChange { origin: entry.origin, demand })
     }
 }
 
 impl FeedEntry {
-    /// `subscriber` takes it no more, if it did.
-    fn leave(&mut self, subscriber: ConnectionId, budget: &mut Budget) -> Option<DemandChange> {
-        self.subscribers.remove(&subscriber)?;
-        self.demand_change(budget)
+    fn is_reliable(&self) -> bool {
+        self.announcement.topic.qos.reliability == Reliability::Reliable
     }
 
-    /// The demand, if it is another one than the origin was told last.
-    fn demand_change(&mut self, budget: &mut Budget) -> Option<DemandChange> {
-        let rates = || self.subscribers.values().map(|pace| pace.max_rate_millihertz());
+    fn label(&self, feed: FeedId, latest_only: bool) -> Label {
+        Label { class: self.class, tag: feed.0, reliable: self.is_reliable(), latest_only }
+    }
+
+    /// What its subscribers want together.
+    fn demand(&self, held: bool) -> Demand {
+        let rates = || self.subscribers.values().map(|subscriber| subscriber.pace.max_rate_millihertz());
         let unlimited = rates().any(|rate| rate == 0);
-        let demand = Demand {
+        Demand {
             channel: self.channel,
             wanted: !self.subscribers.is_empty(),
             max_rate_millihertz: if unlimited { 0 } else { rates().max().unwrap_or(0) },
-            held: false,
-        };
-        if demand == self.demand {
-            return None;
+            held,
         }
-        self.demand = demand;
-        // While nobody takes it nobody reads it either: what was kept grows old. The first who wants it again makes the
-        // origin read it anew, with everything that its publishers keep.
-        if let Some(history) = self.history.as_mut().filter(|_| !demand.wanted) {
-            history.clear(budget);
-        }
-        Some(DemandChange { origin: self.origin, demand })
     }
 }

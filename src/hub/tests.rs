@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod calls;
+mod flow;
 
 /// A hub, a clock, and everything that the hub has said so far.
 struct Exchange {
@@ -38,7 +39,11 @@ const C: ConnectionId = ConnectionId(3);
 
 impl Exchange {
     fn new() -> Self {
-        let mut hub = Hub::new(Limits { clients_max: 3 }, "0.1.0", vec![]);
+        Exchange::for_clients(3)
+    }
+
+    fn for_clients(clients_max: usize) -> Self {
+        let mut hub = Hub::new(Limits { clients_max }, "0.1.0", vec![]);
         hub.handle_opened("127.0.0.1:7420".parse().unwrap(), Now::default());
         let mut exchange = Exchange { hub, now: Now::default(), commands: vec![], next_session: 1 };
         exchange.drain();
@@ -100,7 +105,10 @@ impl Exchange {
             payload: Bytes::from_static(b"cdr"),
         };
         let mut receivers = vec![];
-        self.hub.route(from, data, self.now, |to, _, _| receivers.push(to));
+        self.hub.route(from, data, self.now, |to, _, _| {
+            receivers.push(to);
+            false
+        });
         receivers
     }
 
@@ -140,7 +148,11 @@ fn frames_to(commands: &[Command], to: ConnectionId) -> Vec<Frame> {
     commands
         .iter()
         .filter_map(|command| match command {
-            Command::Send { to: receiver, packet, .. } if *receiver == to => Some(decode(packet)),
+            Command::Send { to: receiver, packet, .. } | Command::Deliver { to: receiver, packet, .. }
+                if *receiver == to =>
+            {
+                Some(decode(packet))
+            }
             _ => None,
         })
         .collect()
@@ -366,7 +378,10 @@ fn a_command_reaches_only_the_client_that_accepts_it() {
     let mut classes = vec![];
     let data =
         Data { id: 1, publisher: PublisherId(0), keep: 2, sequence: 0, source_time: Wall(0), payload: Bytes::new() };
-    exchange.hub.route(C, data, exchange.now, |to, class, _| classes.push((to, class)));
+    exchange.hub.route(C, data, exchange.now, |to, label, _| {
+        classes.push((to, label.class));
+        false
+    });
     assert_eq!(classes, [(A, Class::Command)]);
     let commands = exchange.offer(C, 2, Flow::Command { to: r1 }, "/other");
     assert_eq!(opened(&commands, A), [], "what is not accepted is not announced");

@@ -54,6 +54,8 @@ pub enum What {
     Frame(Frame),
     /// A new reading of the peer's clock.
     Clock(ClockReading),
+    /// Topics of that class which were told to pause ([`Link::send_message`]) may go on.
+    Relieved(Class),
     /// The session is over. Always the last event of a connection that was opened.
     Ended(End),
 }
@@ -173,6 +175,13 @@ pub(super) async fn drive(
                 Some(Order::Stop(farewell)) => session.handle_stop(farewell),
                 None => session.handle_stop(stopping()),
             },
+            () = link.relieved() => {
+                while let Some(class) = link.take_relieved() {
+                    if events.send(Event { connection, what: What::Relieved(class) }).await.is_err() {
+                        session.handle_stop(stopping());
+                    }
+                }
+            }
             read = reader.read_buf(&mut buffer) => match read {
                 Ok(0) => session.handle_broken("the other end closed it without a goodbye"),
                 Ok(bytes) => {

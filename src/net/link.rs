@@ -7,12 +7,12 @@ use tokio::sync::Notify;
 
 use crate::{
     hub::LineFigures,
-    outbox::{Class, Outbox},
+    outbox::{Class, Label, Outbox},
     wire::{Frame, Packet},
 };
 
 /// The outgoing side of one connection. Sending never waits: what does not fit is dropped by the rules of
-/// [`Outbox`], and counted.
+/// [`Outbox`], and counted; before that, senders of reliable topics are told to pause.
 #[derive(Debug, Default)]
 pub struct Link {
     outbox: Mutex<Outbox>,
@@ -20,6 +20,8 @@ pub struct Link {
     filled: Notify,
     /// Wakes the reader, to end the session.
     trouble: Notify,
+    /// Wakes the reader, to tell that a class is relieved.
+    relief: Notify,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -31,6 +33,19 @@ impl Link {
             Ok(()) => self.filled.notify_one(),
             Err(_) => self.trouble.notify_one(),
         }
+    }
+
+    /// Puts a topic message into the outbox. Returns whether the topic should pause until the connection reports
+    /// [`What::Relieved`](super::What::Relieved) for its class.
+    pub fn send_message(&self, label: Label, packet: Packet) -> bool {
+        let congested = self.outbox.lock().push_message(label, packet);
+        self.filled.notify_one();
+        congested
+    }
+
+    /// How many messages of which topics were dropped since this was asked last (see [`Outbox::take_drops`]).
+    pub fn take_drops(&self) -> Vec<(u32, u64)> {
+        self.outbox.lock().take_drops()
     }
 
     /// Puts a control packet into the outbox, with `meanwhile` done while nobody else can put anything in.
@@ -69,7 +84,7 @@ impl Link {
             let filled = self.filled.notified();
             {
                 let mut outbox = self.outbox.lock();
-                if let Some(packet) = outbox.pop() {
+                if let Some(packet) = self.pop(&mut outbox) {
                     return Some(packet);
                 }
                 if outbox.is_finished() {
@@ -82,7 +97,17 @@ impl Link {
 
     /// The next packet, if one waits already.
     pub(super) fn next_now(&self) -> Option<Packet> {
-        self.outbox.lock().pop()
+        self.pop(&mut self.outbox.lock())
+    }
+
+    /// A class that was congested and is so no more. To be asked until there is none, after [`Link::relieved`].
+    pub(super) fn take_relieved(&self) -> Option<Class> {
+        self.outbox.lock().take_relieved()
+    }
+
+    /// Waits until a class is relieved.
+    pub(super) async fn relieved(&self) {
+        self.relief.notified().await;
     }
 
     /// Takes no more, and lets the writer end when the control frames are written.
@@ -94,6 +119,14 @@ impl Link {
     /// Waits until the peer has let too many control frames pile up.
     pub(super) async fn overflowed(&self) {
         self.trouble.notified().await;
+    }
+
+    fn pop(&self, outbox: &mut Outbox) -> Option<Packet> {
+        let packet = outbox.pop();
+        if packet.is_some() && outbox.has_relieved() {
+            self.relief.notify_one();
+        }
+        packet
     }
 
     pub(super) fn count_in(&self, bytes: usize) {

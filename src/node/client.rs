@@ -1,6 +1,10 @@
 //! A robot or an operator: its line, its routes and its ROS side, in one loop.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use tokio::{
@@ -21,10 +25,11 @@ use crate::{
         rules_file,
     },
     defaults,
-    ids::{ClientId, ConnectionId, FeedId, PublisherId},
+    ids::{ChannelId, ClientId, ConnectionId, FeedId, WriterId},
     model::ClientKind,
     net::{Dial, Dialler, Event, Handle, What, instant, now},
-    ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, RouteQuery, Sample},
+    outbox::Label,
+    ros::{self, Bridge, BridgeEvent, BridgeOptions, ClientNode, NodeOptions, Published, RouteQuery, Sample},
     routes::{Outgoing, Passed, RouteCommand, RouteList, RouteReply, RouteRequest, Routes, RuleStatus, Section},
     session::{ClockReading, Timing},
     status::{ClientStatus, LineStatus},
@@ -102,6 +107,7 @@ async fn run_until(
         node,
         table: BTreeMap::new(),
         endpoints: Endpoints::default(),
+        congested: BTreeSet::new(),
     };
     client.publish_line();
     client.publish_table();
@@ -143,6 +149,8 @@ struct Client {
     node: ClientNode,
     table: BTreeMap<ClientId, ClientStatus>,
     endpoints: Endpoints,
+    /// Writers whose subscribers cannot keep up.
+    congested: BTreeSet<WriterId>,
 }
 
 /// What is known of the line to the exchange.
@@ -181,6 +189,7 @@ impl Client {
                         self.routes.handle_reader_losses(reader, lost, failed, now().mono);
                     }
                 }
+                RouteCommand::HoldReader(reader, hold) => self.bridge.hold_reader(reader, hold),
                 RouteCommand::CreateWriter(writer, topic) => {
                     tracing::debug!(topic = topic.name, "publishing for the exchange");
                     if let Err(error) = self.bridge.create_writer(writer, &topic) {
@@ -189,6 +198,7 @@ impl Client {
                 }
                 RouteCommand::PublishStop(writer) => self.endpoints.publish_stop(writer, &self.bridge, now()),
                 RouteCommand::DestroyWriter(writer) => {
+                    self.congested.remove(&writer);
                     self.endpoints.destroy_writer(writer, &self.bridge, now().mono);
                 }
                 RouteCommand::Warn(warning) => tracing::warn!("{warning}"),
@@ -213,6 +223,7 @@ impl Client {
             What::Frame(Frame::Data(data)) => self.publish_message(data),
             What::Frame(frame) => self.handle_frame(frame),
             What::Clock(reading) => self.line.clock = Some(reading),
+            What::Relieved(class) => self.routes.handle_relieved(class),
             What::Ended(end) => {
                 if let Some((_, handle)) = self.line.connection.take() {
                     self.line.dropped_before += handle.link().figures().messages_dropped;
@@ -258,6 +269,7 @@ impl Client {
         match event {
             BridgeEvent::Graph(graph) => self.routes.handle_graph(graph),
             BridgeEvent::Sample(sample) => self.send_message(sample),
+            BridgeEvent::WriterRelieved { writer } => self.writer_congested(writer, false),
             BridgeEvent::ReaderFailed { reader, reason } => self.routes.handle_reader_failed(reader, &reason),
             BridgeEvent::Request { server, request, payload } => {
                 self.routes.handle_local_request(server, request, payload, now().mono);
@@ -272,14 +284,17 @@ impl Client {
 
     /// From the local graph to the exchange.
     fn send_message(&mut self, sample: Sample) {
-        let Sample { reader, payload, source_time, .. } = sample;
+        let Sample { reader, publisher, keep, payload, source_time, .. } = sample;
         let Some((_, handle)) = &self.line.connection else { return };
-        let Some(Outgoing { channel, class, sequence, .. }) = self.routes.outgoing(reader, now().mono) else { return };
+        let Some(outgoing) = self.routes.outgoing(reader, publisher, now().mono) else { return };
+        let Outgoing { channel, class, sequence, publisher, reliable, latest_only } = outgoing;
         let bytes = payload.len();
-        let data = Data { id: channel.0, publisher: PublisherId(0), keep: 0, sequence, source_time, payload };
+        let data = Data { id: channel.0, publisher, keep, sequence, source_time, payload };
         match Frame::Data(data).encode() {
             Ok(packet) => {
-                handle.link().send(class, packet);
+                if handle.link().send_message(Label { class, tag: channel.0, reliable, latest_only }, packet) {
+                    self.routes.handle_congested(reader);
+                }
                 self.routes.handle_sent(reader, bytes, source_time, now());
             }
             Err(error) => self.routes.handle_unsendable(reader, &error.to_string()),
@@ -289,13 +304,32 @@ impl Client {
     /// From the exchange into the local graph.
     fn publish_message(&mut self, data: Data) {
         let feed = FeedId(data.id);
-        let Some(writer) = self.routes.incoming(feed) else { return };
         let offset = self.line.clock.map(|clock| clock.offset);
         let passed = self.routes.let_through(feed, data.payload, data.source_time, offset, now());
         let Some(Passed { payload, age }) = passed else { return };
-        match self.bridge.publish(writer, &payload) {
-            Ok(()) => self.routes.handle_published(feed, payload.len(), age, now().mono),
+        let Some(writer) = self.routes.incoming(feed, data.publisher, data.keep) else { return };
+        // It may have to be made first.
+        self.carry_out();
+        let bytes = payload.len();
+        match self.bridge.publish(writer, payload) {
+            Ok(published) => {
+                self.routes.handle_published(feed, bytes, age, now().mono);
+                if published == Published::Congested {
+                    self.writer_congested(writer, true);
+                }
+            }
             Err(error) => self.routes.handle_unpublishable(writer, &error.to_string()),
+        }
+    }
+
+    /// Tells the exchange that what subscribes to `writer` cannot keep up, or can again.
+    fn writer_congested(&mut self, writer: WriterId, congested: bool) {
+        let told = match congested {
+            true => self.congested.insert(writer),
+            false => self.congested.remove(&writer),
+        };
+        if told {
+            self.routes.handle_writer_congested(writer, congested);
         }
     }
 
@@ -304,6 +338,12 @@ impl Client {
         for (reader, lost, failed) in self.endpoints.losses(&self.bridge) {
             self.routes.handle_reader_losses(reader, lost, failed, now().mono);
         }
+        if let Some((_, handle)) = &self.line.connection {
+            for (tag, messages) in handle.link().take_drops() {
+                self.routes.handle_overflow(ChannelId(tag), messages);
+            }
+        }
+        self.routes.handle_retry(now().mono);
         self.publish_line();
         if let Err(error) = self.node.publish_traffic(&self.routes.traffic(now())) {
             tracing::warn!("the traffic could not be published: {error}");
@@ -356,7 +396,8 @@ impl Client {
 
     fn publish_line(&self) {
         let drops = self.routes.dropped();
-        let mut status = self.line.status(drops.total() - drops.of(traffic::Cause::Overflow));
+        let dropped_here = drops.total() - drops.of(traffic::Cause::Overflow) + self.bridge.overrun();
+        let mut status = self.line.status(dropped_here);
         status.problems = self.routes.problems().to_vec();
         if let Err(error) = self.node.publish_connection(&status) {
             tracing::warn!("the state of the line could not be published: {error}");

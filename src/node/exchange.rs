@@ -13,7 +13,7 @@ use crate::{
     config::ServerConfig,
     defaults,
     hub::{Command, Hub, Limits, LineFigures},
-    ids::{ConnectionId, SessionId},
+    ids::{ConnectionId, FeedId, SessionId},
     net::{Event, Handle, Listener, Numbers, What, instant, now},
     registry::{EventKind, EventRecord},
     session::Timing,
@@ -83,7 +83,7 @@ pub async fn run(
     loop {
         exchange.carry_out();
         let due = exchange.status_due;
-        let call_due = exchange.hub.poll_timeout().map(instant);
+        let hub_due = exchange.hub.poll_timeout().map(instant);
         tokio::select! {
             // In order of importance: what people ask for comes before what clients send.
             biased;
@@ -97,7 +97,7 @@ pub async fn run(
                 exchange.status_due = None;
                 status.send_replace(Arc::new(exchange.status()));
             }
-            () = sleep_until(call_due.unwrap_or_else(Instant::now)), if call_due.is_some() => {
+            () = sleep_until(hub_due.unwrap_or_else(Instant::now)), if hub_due.is_some() => {
                 exchange.hub.handle_timeout(now());
             }
             _ = status_tick.tick() => {
@@ -182,6 +182,13 @@ impl Exchange {
                         peer.handle.refuse(farewell);
                     }
                 }
+                Command::Deliver { to, label, packet } => {
+                    let congested =
+                        self.peers.get(&to).is_some_and(|peer| peer.handle.link().send_message(label, packet));
+                    if congested {
+                        self.hub.handle_congested(to, FeedId(label.tag), now());
+                    }
+                }
                 Command::Send { to, class, packet } => {
                     if let Some(peer) = self.peers.get(&to) {
                         peer.handle.link().send(class, packet);
@@ -231,14 +238,13 @@ impl Exchange {
             }
             What::Frame(Frame::Data(data)) => {
                 let peers = &self.peers;
-                self.hub.route(connection, data, now(), |to, class, packet| {
-                    if let Some(peer) = peers.get(&to) {
-                        peer.handle.link().send(class, packet);
-                    }
+                self.hub.route(connection, data, now(), |to, label, packet| {
+                    peers.get(&to).is_some_and(|peer| peer.handle.link().send_message(label, packet))
                 });
             }
             What::Frame(frame) => self.hub.handle_frame(connection, frame, now()),
             What::Clock(reading) => self.hub.handle_clock(connection, reading, now()),
+            What::Relieved(class) => self.hub.handle_relieved(connection, class, now()),
             What::Ended(end) => {
                 if let Some(peer) = self.peers.remove(&connection) {
                     self.hub.handle_ended(connection, peer.address, &end, now());

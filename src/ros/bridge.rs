@@ -20,6 +20,7 @@ use super::{
     calls::{CallCounters, Calls},
     error::RosError,
     graph_watch::GraphWatch,
+    lane::Published,
     ownership::Ownership,
     pump::Pump,
     rcl::{Context, GuardCondition, Node},
@@ -60,6 +61,11 @@ pub enum BridgeEvent {
         /// Why, with the topic.
         reason: String,
     },
+    /// A writer that was congested ([`Published::Congested`]) has room again.
+    WriterRelieved {
+        /// Which.
+        writer: WriterId,
+    },
     /// Somebody calls one of our servers. Answer with [`Bridge::respond`] or [`Bridge::respond_failure`].
     Request {
         /// Which server. May be one that was destroyed in the meantime.
@@ -98,6 +104,8 @@ pub struct Sample {
     pub payload: Bytes,
     /// When it was published.
     pub source_time: Wall,
+    /// How many of its last samples its publisher keeps for late joiners; 0 if that is not known, and for volatile topics.
+    pub keep: u16,
     pub(super) _share: Share,
 }
 
@@ -125,6 +133,12 @@ struct Parts {
     node: Arc<Node>,
     writers: RwLock<HashMap<WriterId, Arc<Writer>>>,
     calls: Arc<Calls>,
+    /// For what writers have to tell.
+    events: mpsc::Sender<BridgeEvent>,
+    /// Threads of writers that are gone.
+    ending: Mutex<Vec<JoinHandle<()>>>,
+    /// Samples that writers which are gone gave up.
+    dropped_before: AtomicU64,
     wakes: [Arc<GuardCondition>; 3],
     threads: Vec<JoinHandle<()>>,
 }
@@ -179,10 +193,19 @@ impl Bridge {
         let pump = Pump::new(shared.clone(), events.clone(), room, pump_waits);
         let calls = Arc::new(Calls::new(wake_calls.clone()));
         let call_pump = CallPump::new(shared.clone(), calls.clone(), events.clone(), call_waits);
-        let watch = GraphWatch::new(shared.clone(), events, node.clone(), watch_waits);
+        let watch = GraphWatch::new(shared.clone(), events.clone(), node.clone(), watch_waits);
 
-        let wakes = [wake_pump, wake_calls, wake_watch];
-        let mut parts = Parts { shared, node, writers: RwLock::default(), calls, wakes, threads: Vec::new() };
+        let mut parts = Parts {
+            shared,
+            node,
+            writers: RwLock::default(),
+            calls,
+            events,
+            ending: Mutex::default(),
+            dropped_before: AtomicU64::new(0),
+            wakes: [wake_pump, wake_calls, wake_watch],
+            threads: Vec::new(),
+        };
         // If one cannot be started, dropping the parts ends those before it.
         parts.threads.push(spawn("ros-samples", move || pump.run())?);
         parts.threads.push(spawn("ros-calls", move || call_pump.run())?);
@@ -221,6 +244,16 @@ impl Bridge {
         }
     }
 
+    /// Takes no more samples of a reader (`true`), or goes on. Held samples stay in the middleware: a KEEP_ALL reader pushes
+    /// back to its reliable publishers, a KEEP_LAST one loses its oldest. Samples that are already on their way still come.
+    /// Unknown ids are ignored.
+    pub fn hold_reader(&self, id: ReaderId, hold: bool) {
+        let was = self.parts.shared.readers.lock().get(&id).map(|reader| reader.held.swap(hold, Ordering::SeqCst));
+        if was == Some(!hold) {
+            self.readers_changed();
+        }
+    }
+
     /// What became of the samples of a reader; `None` for unknown ids.
     pub fn reader_counters(&self, id: ReaderId) -> Option<ReaderCounters> {
         let readers = self.parts.shared.readers.lock();
@@ -240,7 +273,7 @@ impl Bridge {
         if self.parts.writers.read().contains_key(&id) {
             return Err(RosError::DuplicateWriter(id));
         }
-        let writer = Arc::new(Writer::create(&self.parts.node, topic)?);
+        let writer = Arc::new(Writer::create(&self.parts.node, id, topic, self.parts.events.clone())?);
         match self.parts.writers.write().entry(id) {
             Entry::Occupied(_) => Err(RosError::DuplicateWriter(id)),
             Entry::Vacant(place) => {
@@ -252,24 +285,37 @@ impl Bridge {
 
     /// Takes a writer off the graph. Unknown ids are ignored.
     pub fn destroy_writer(&self, id: WriterId) {
-        let removed = self.parts.writers.write().remove(&id);
-        // Its end talks to the middleware: outside the lock.
+        let Some(removed) = self.parts.writers.write().remove(&id) else { return };
+        self.parts.dropped_before.fetch_add(removed.dropped(), Ordering::Relaxed);
+        let mut ending = self.parts.ending.lock();
+        ending.retain(|thread| !thread.is_finished());
+        ending.extend(removed.close());
+        // Its end talks to the middleware: outside the locks.
+        drop(ending);
         drop(removed);
     }
 
-    /// Publishes a serialized message, encapsulation header included, on the thread of the caller. Writers keep a bounded
-    /// history, so it does not wait for slow subscribers.
+    /// Messages that were not published, or published over subscribers that had not taken earlier ones, since a subscriber
+    /// took nothing for [`defaults::HOLD_MAX`].
+    pub fn overrun(&self) -> u64 {
+        let now: u64 = self.parts.writers.read().values().map(|writer| writer.dropped()).sum();
+        self.parts.dropped_before.load(Ordering::Relaxed) + now
+    }
+
+    /// Publishes a serialized message, encapsulation header included. It never waits for slow subscribers. Writers of depth 0
+    /// that are reliable and volatile lose nothing that their subscribers could still take: beyond what the middleware
+    /// keeps, messages wait here, and the caller is told to pause. Other writers lose their oldest.
     ///
     /// # Errors
     /// If the writer is unknown, the payload cannot be a message, or the middleware refuses it.
-    pub fn publish(&self, id: WriterId, payload: &[u8]) -> Result<(), RosError> {
+    pub fn publish(&self, id: WriterId, payload: impl Into<Bytes>) -> Result<Published, RosError> {
         let writer = self.parts.writers.read().get(&id).cloned();
-        writer.ok_or(RosError::UnknownWriter(id))?.publish(payload)
+        writer.ok_or(RosError::UnknownWriter(id))?.publish(payload.into())
     }
 
     /// Name of the topic of a writer; `None` for unknown ids.
     pub fn topic_of(&self, id: WriterId) -> Option<String> {
-        Some(self.parts.writers.read().get(&id)?.topic().to_owned())
+        Some(self.parts.writers.read().get(&id)?.topic())
     }
 
     /// Publishes a message with the default values of its type: zeros, or what the definition gives. A header at its top is
@@ -390,6 +436,9 @@ impl Drop for Parts {
         for wake in &self.wakes {
             wake.trigger();
         }
+        let writers: Vec<Arc<Writer>> = self.writers.get_mut().drain().map(|(_, writer)| writer).collect();
+        self.threads.extend(writers.iter().filter_map(|writer| writer.close()));
+        self.threads.append(self.ending.get_mut());
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the ROS bridge panicked");

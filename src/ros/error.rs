@@ -121,6 +121,9 @@ pub enum RosError {
         /// What rcl said.
         reason: String,
     },
+    /// A writer keeps as much as it may that nobody has acknowledged.
+    #[error("the subscriptions have not acknowledged what was published before")]
+    NotAcknowledged,
     /// A thread could not be started.
     #[error("cannot start a thread for ROS: {0}")]
     Thread(String),

@@ -13,7 +13,7 @@ use super::{
     graph::{self, Side},
     rcl::Node,
     reader::Reader,
-    writer::Writer,
+    writer::Publisher,
 };
 use crate::{
     ids::ReaderId,
@@ -49,7 +49,7 @@ impl Ownership {
             qos: Qos::default(),
         };
         let by_name = Ownership { node: node.name().to_owned(), prefix: None };
-        let _writer = Writer::create(node, &topic)?;
+        let _publisher = Publisher::create(node, &topic)?;
         let _reader = Reader::create(node, ReaderId(0), &topic)?;
         let deadline = Instant::now() + PROBE_TIMEOUT;
         loop {

@@ -24,8 +24,6 @@ pub(super) struct Pump {
     /// Those that are waited for, ordered by id.
     readers: Vec<Arc<Reader>>,
     generation: Option<u64>,
-    /// Failed takes in a row, by reader.
-    failures: Vec<u32>,
     /// What still has to be told. At most one entry per reader.
     untold: Vec<BridgeEvent>,
 }
@@ -51,16 +49,7 @@ enum Pause {
 
 impl Pump {
     pub(super) fn new(shared: Arc<Shared>, events: mpsc::Sender<BridgeEvent>, room: Arc<Room>, waits: WaitSet) -> Pump {
-        Pump {
-            shared,
-            events,
-            room,
-            waits,
-            readers: Vec::new(),
-            generation: None,
-            failures: Vec::new(),
-            untold: Vec::new(),
-        }
+        Pump { shared, events, room, waits, readers: Vec::new(), generation: None, untold: Vec::new() }
     }
 
     /// Runs until the bridge stops, nobody listens, or waiting fails again and again.
@@ -121,10 +110,9 @@ impl Pump {
         self.generation = Some(generation);
         let mut readers: Vec<Arc<Reader>> = {
             let table = self.shared.readers.lock();
-            table.values().filter(|reader| !reader.given_up.load(Ordering::Relaxed)).cloned().collect()
+            table.values().filter(|reader| reader.is_waited_for()).cloned().collect()
         };
         readers.sort_unstable_by_key(|reader| reader.id);
-        self.failures = vec![0; readers.len()];
         // Those that were destroyed end here, outside the lock.
         self.readers = readers;
     }
@@ -132,6 +120,9 @@ impl Pump {
     fn drain(&mut self, index: usize) -> Drained {
         let reader = self.readers[index].clone();
         for _ in 0..defaults::TAKES_PER_TURN {
+            if !reader.is_waited_for() {
+                return Drained::Done;
+            }
             if !self.room.is_free() {
                 return Drained::Paused(Pause::Room);
             }
@@ -141,14 +132,15 @@ impl Pump {
                 Err(TrySendError::Closed(())) => return Drained::Closed,
             };
             match reader.take(&self.shared.ownership) {
-                Taken::Sample { publisher, payload, source_time } => {
-                    self.failures[index] = 0;
+                Taken::Sample { publisher, payload, source_time, keep } => {
+                    reader.failures.store(0, Ordering::Relaxed);
                     let _share = self.room.share(payload.len());
                     permit.send(BridgeEvent::Sample(Sample {
                         reader: reader.id,
                         publisher,
                         payload,
                         source_time,
+                        keep,
                         _share,
                     }));
                 }
@@ -157,7 +149,7 @@ impl Pump {
                 // One failure per turn: others get theirs, and a middleware that always fails is not asked in a loop.
                 Taken::Failed(reason) => {
                     drop(permit);
-                    self.failed(index, &reader, reason);
+                    self.failed(&reader, reason);
                     return Drained::Done;
                 }
             }
@@ -165,9 +157,8 @@ impl Pump {
         Drained::Done
     }
 
-    fn failed(&mut self, index: usize, reader: &Reader, reason: String) {
-        self.failures[index] += 1;
-        let failures = self.failures[index];
+    fn failed(&mut self, reader: &Reader, reason: String) {
+        let failures = reader.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures == 1 {
             tracing::warn!(topic = reader.topic, reason, "a sample could not be taken");
         }

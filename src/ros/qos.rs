@@ -10,18 +10,20 @@ use crate::{
 };
 
 /// QoS of a reader. Depth 0 makes it KEEP_ALL: then it pushes back to reliable publishers instead of losing their oldest
-/// samples when nobody takes them.
+/// samples when nobody takes them. So does transient_local, where the depth counts for each publisher and what all of them
+/// keep comes at once.
 pub(super) fn reader_profile(base: ffi::rmw_qos_profile_t, qos: &Qos) -> ffi::rmw_qos_profile_t {
     let mut profile = policies(base, qos);
-    if qos.depth == 0 {
+    let keeps_all = qos.reliability == Reliability::Reliable && qos.durability == Durability::TransientLocal;
+    if qos.depth == 0 || keeps_all {
         profile.history = ffi::rmw_qos_history_policy_t::RMW_QOS_POLICY_HISTORY_KEEP_ALL;
         profile.depth = 0;
     }
     profile
 }
 
-/// QoS of a writer. It always keeps a bounded history, so that publishing never waits for a slow subscriber: depth 0
-/// means [`defaults::BURST_DEPTH`] where samples are sent again until they arrive, else [`defaults::UNKNOWN_DEPTH`].
+/// QoS of a writer. Depth 0 makes it KEEP_ALL where samples are sent again until they arrive and nobody joins late, so that
+/// it loses nothing that its subscribers could still take (`lane`), else it means [`defaults::UNKNOWN_DEPTH`].
 pub(super) fn writer_profile(base: ffi::rmw_qos_profile_t, qos: &Qos) -> ffi::rmw_qos_profile_t {
     let mut profile = policies(base, qos);
     profile.deadline = rmw_time(qos.deadline);
@@ -32,7 +34,8 @@ pub(super) fn writer_profile(base: ffi::rmw_qos_profile_t, qos: &Qos) -> ffi::rm
     };
     profile.liveliness_lease_duration = rmw_time(qos.lease);
     if qos.depth == 0 && qos.reliability == Reliability::Reliable && qos.durability == Durability::Volatile {
-        profile.depth = defaults::BURST_DEPTH as usize;
+        profile.history = ffi::rmw_qos_history_policy_t::RMW_QOS_POLICY_HISTORY_KEEP_ALL;
+        profile.depth = 0;
     }
     profile
 }
@@ -109,7 +112,9 @@ mod tests {
         for reliability in [Reliability::Reliable, Reliability::BestEffort] {
             for durability in [Durability::Volatile, Durability::TransientLocal] {
                 let qos = Qos { reliability, durability, depth: 7, ..Qos::default() };
-                assert_eq!(discovered(&reader_profile(base(), &qos)), qos);
+                let keeps_all = (reliability, durability) == (Reliability::Reliable, Durability::TransientLocal);
+                let depth = if keeps_all { 0 } else { 7 };
+                assert_eq!(discovered(&reader_profile(base(), &qos)), Qos { depth, ..qos });
                 assert_eq!(discovered(&writer_profile(base(), &qos)), qos);
             }
         }
@@ -129,15 +134,21 @@ mod tests {
     }
 
     #[test]
-    fn depth_zero_keeps_all_in_a_reader_and_stays_bounded_in_a_writer() {
+    fn depth_zero_keeps_all_where_the_middleware_pushes_back_and_is_bounded_elsewhere() {
         let qos = Qos { depth: 0, ..Qos::default() };
         assert_eq!(
             reader_profile(base(), &qos).history,
             ffi::rmw_qos_history_policy_t::RMW_QOS_POLICY_HISTORY_KEEP_ALL
         );
-        assert_eq!(writer_profile(base(), &qos).depth, defaults::BURST_DEPTH as usize);
-        let qos = Qos { reliability: Reliability::BestEffort, ..qos };
-        assert_eq!(writer_profile(base(), &qos).depth, defaults::UNKNOWN_DEPTH as usize);
+        assert_eq!(
+            writer_profile(base(), &qos).history,
+            ffi::rmw_qos_history_policy_t::RMW_QOS_POLICY_HISTORY_KEEP_ALL
+        );
+        for qos in
+            [Qos { reliability: Reliability::BestEffort, ..qos }, Qos { durability: Durability::TransientLocal, ..qos }]
+        {
+            assert_eq!(writer_profile(base(), &qos).depth, defaults::UNKNOWN_DEPTH as usize);
+        }
     }
 
     #[test]

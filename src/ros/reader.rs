@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use r2r_rcl as ffi;
 use super::{
     buffer::Buffer,
     error::RosError,
+    keeps::Keeps,
     ownership::Ownership,
     qos,
     rcl::{self, Handle, Node},
@@ -30,11 +31,16 @@ pub(super) struct Reader {
     pub(super) counters: Counters,
     /// Set when the reader is given up: it is not waited for any more.
     pub(super) given_up: AtomicBool,
+    /// Set while its samples are to stay where they are.
+    pub(super) held: AtomicBool,
+    /// Failed takes in a row.
+    pub(super) failures: AtomicU32,
 }
 
 struct Taking {
     buffer: Buffer,
     sequences: Sequences,
+    keeps: Keeps,
 }
 
 /// What became of the samples of a reader.
@@ -48,7 +54,7 @@ pub(super) struct Counters {
 /// Outcome of one attempt to take a sample.
 pub(super) enum Taken {
     /// A sample.
-    Sample { publisher: Gid, payload: Bytes, source_time: Wall },
+    Sample { publisher: Gid, payload: Bytes, source_time: Wall, keep: u16 },
     /// One of our own publications, which we do not want to hear.
     Own,
     /// There is none.
@@ -63,6 +69,7 @@ impl Reader {
         types::agree(&topic.type_name, &topic.type_hash, &types.type_hash())?;
         let name = rcl::c_string("topic", &topic.name)?;
         let buffer = Buffer::new()?;
+        let keeps = Keeps::new(&topic.qos, wall_now());
         let _guard = node.endpoints.lock();
         // SAFETY: node, type support and name are valid; the subscription is zero-initialised, stays at its address and
         // keeps its node alive.
@@ -88,14 +95,21 @@ impl Reader {
             topic: topic.name.clone(),
             subscription,
             node: node.clone(),
-            taking: Mutex::new(Taking { buffer, sequences: Sequences::default() }),
+            taking: Mutex::new(Taking { buffer, sequences: Sequences::default(), keeps }),
             counters: Counters::default(),
             given_up: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
         })
     }
 
     pub(super) fn as_ptr(&self) -> *const ffi::rcl_subscription_t {
         self.subscription.as_ptr()
+    }
+
+    /// Whether its samples are to be taken.
+    pub(super) fn is_waited_for(&self) -> bool {
+        !self.given_up.load(Ordering::Relaxed) && !self.held.load(Ordering::SeqCst)
     }
 
     /// Takes the next sample.
@@ -133,12 +147,15 @@ impl Reader {
                 return Taken::Failed(error.to_string());
             }
         };
-        if info.publication_sequence_number != SEQUENCE_UNSUPPORTED {
-            let missing = taking.sequences.missing_before(publisher, info.publication_sequence_number);
+        let sequence = Some(info.publication_sequence_number).filter(|&number| number != SEQUENCE_UNSUPPORTED);
+        if let Some(sequence) = sequence {
+            let missing = taking.sequences.missing_before(publisher, sequence);
             self.counters.lost.fetch_add(missing, Ordering::Relaxed);
         }
+        let source_time = source_time(&info);
+        let keep = taking.keeps.keep(publisher, sequence, source_time);
         self.counters.taken.fetch_add(1, Ordering::Relaxed);
-        Taken::Sample { publisher, payload, source_time: source_time(&info) }
+        Taken::Sample { publisher, payload, source_time, keep }
     }
 }
 
@@ -159,13 +176,15 @@ const SEQUENCE_UNSUPPORTED: u64 = u64::MAX;
 /// When the publisher published, or when we received it where the middleware does not tell.
 fn source_time(info: &ffi::rmw_message_info_t) -> Wall {
     match (info.source_timestamp, info.received_timestamp) {
-        (0, 0) => {
-            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            Wall(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
-        }
+        (0, 0) => wall_now(),
         (0, received) => Wall(received),
         (source, _) => Wall(source),
     }
+}
+
+fn wall_now() -> Wall {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Wall(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// A gid of the middleware's length as our own, padded with zeros.

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::{
-    LocalGraph, Outgoing, RouteCommand, RouteStatus, Rule, Rules, Section,
+    Gid, LocalGraph, Outgoing, RouteCommand, RouteStatus, Rule, Rules, Section,
     feeds::Feeds,
-    offers::{Offers, World},
+    offers::{Offers, Passing, World},
     output::Output,
     passage::End,
     proxies::Proxies,
@@ -17,8 +17,9 @@ use super::{
     services::Services,
 };
 use crate::{
-    ids::{CallId, CallerId, ClientId, FeedId, ReaderId, RequestId, RuleId, ServerId, WriterId},
+    ids::{CallId, CallerId, ClientId, FeedId, PublisherId, ReaderId, RequestId, RuleId, ServerId, WriterId},
     model::ClientKind,
+    outbox::Class,
     time::Mono,
     traffic::{Cause, Ledger},
     wire::{CallFailure, Demand, Feed, Frame, Interests, Problems, Request, Response, ServiceFeed},
@@ -321,17 +322,45 @@ impl Routes {
         }
     }
 
-    /// Where a sample of `reader` goes, how urgent it is, and its number there; `None` if the rate limit holds it back or
-    /// the route is gone.
-    pub fn outgoing(&mut self, reader: ReaderId, now: Mono) -> Option<Outgoing> {
-        let outgoing = self.offers.outgoing(reader, now);
-        self.count_taken(reader, outgoing.is_some(), now);
-        outgoing
+    /// The line took a sample of `reader`, but has no room for more.
+    pub fn handle_congested(&mut self, reader: ReaderId) {
+        self.offers.handle_congested(reader, &mut self.output);
     }
 
-    /// Where a message of `feed` is published; `None` if the route is gone.
-    pub fn incoming(&self, feed: FeedId) -> Option<WriterId> {
-        self.feeds.incoming(feed)
+    /// The line has room for messages of `class` again.
+    pub fn handle_relieved(&mut self, class: Class) {
+        self.offers.handle_relieved(class, &mut self.output);
+    }
+
+    /// What subscribes to `writer` cannot take more for now, or can again.
+    pub fn handle_writer_congested(&mut self, writer: WriterId, congested: bool) {
+        self.feeds.handle_writer_congested(writer, congested, &mut self.output);
+    }
+
+    /// Where a sample that `publisher` made and `reader` took goes, how urgent it is, and its number there; `None` if the
+    /// rules or a rate limit hold it back, or the route is gone.
+    pub fn outgoing(&mut self, reader: ReaderId, publisher: Gid, now: Mono) -> Option<Outgoing> {
+        match self.offers.outgoing(reader, publisher, now)? {
+            Passing::Goes(outgoing) => {
+                self.count_taken(reader, true, now);
+                Some(outgoing)
+            }
+            Passing::Thinned => {
+                self.count_taken(reader, false, now);
+                None
+            }
+            Passing::Refused => {
+                self.count_refused(reader, now);
+                None
+            }
+        }
+    }
+
+    /// Where a message of `feed` is published that comes from `publisher` there, which keeps `keep` of them for late
+    /// joiners (0: not known); `None` if the route is gone. The writer may be a new one: carry out the commands before it
+    /// is used.
+    pub fn incoming(&mut self, feed: FeedId, publisher: PublisherId, keep: u16) -> Option<WriterId> {
+        self.feeds.incoming(feed, publisher, keep, &mut self.output)
     }
 
     fn rules_changed(&mut self) {

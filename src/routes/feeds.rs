@@ -1,7 +1,7 @@
 //! What of others is brought into the local graph, and taken while somebody there subscribes to it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -17,12 +17,13 @@ use super::{
     report::{Direction, Finding, RouteState, profiles, short_hash},
 };
 use crate::{
-    ids::{ClientId, FeedId, WriterId},
-    model::{Durability, TopicInfo},
+    defaults,
+    ids::{ClientId, FeedId, PublisherId, WriterId},
+    model::{Durability, Qos, TopicInfo},
     pace::millihertz,
     time::Mono,
     traffic::Cause,
-    wire::{Feed, Flow, Frame, Subscription, is_topic_name},
+    wire::{Congestion, Feed, Flow, Frame, Subscription, is_topic_name},
 };
 
 /// Every feed that the exchange told us of.
@@ -48,8 +49,12 @@ struct Route {
     rule: Rule,
     /// The topic as it is called in our own graph.
     local: TopicInfo,
+    /// Shows the topic in the graph before anything comes, and publishes all of it unless it is transient_local.
     writer: Option<WriterId>,
     failure: Option<Failure>,
+    /// Of a transient_local topic, who publishes the messages of whom: each remote publisher has a writer of its own, which
+    /// keeps as much as it does, so that a chatty one does not crowd a quiet one out.
+    writers: BTreeMap<PublisherId, WriterId>,
     subscribed: bool,
     seen: Seen,
 }
@@ -109,8 +114,15 @@ impl Feeds {
     pub(super) fn handle_writer_failed(&mut self, writer: WriterId, reason: &str) {
         let feed = self.by_writer.remove(&writer);
         if let Some(route) = feed.and_then(|feed| self.feeds.get_mut(&feed)?.route.as_mut()) {
-            route.writer = None;
-            route.failure = Some(Failure::new(reason));
+            if route.writer == Some(writer) {
+                route.writer = None;
+                route.failure = Some(Failure::new(reason));
+            }
+            // Whoever had it shares the first one from now on.
+            match route.writer {
+                Some(first) => route.writers.values_mut().filter(|it| **it == writer).for_each(|it| *it = first),
+                None => route.writers.retain(|_, it| *it != writer),
+            }
         }
     }
 
@@ -121,7 +133,10 @@ impl Feeds {
             let Some(route) = &mut state.route else { continue };
             let due = route.failure.as_mut().is_some_and(|failure| failure.is_due(now));
             if due && route.writer.is_none() {
-                create_writer(feed, route, &mut self.by_writer, output);
+                if let Some(failure) = &mut route.failure {
+                    failure.try_again();
+                }
+                route.writer = Some(create_writer(feed, route.local.clone(), &mut self.by_writer, output));
                 tried = true;
             }
         }
@@ -152,8 +167,47 @@ impl Feeds {
         Some(&state.route.as_ref()?.local.name)
     }
 
-    pub(super) fn incoming(&self, feed: FeedId) -> Option<WriterId> {
-        self.feeds.get(&feed)?.route.as_ref()?.writer
+    pub(super) fn incoming(
+        &mut self,
+        feed: FeedId,
+        publisher: PublisherId,
+        keep: u16,
+        output: &mut Output,
+    ) -> Option<WriterId> {
+        let route = self.feeds.get_mut(&feed)?.route.as_mut()?;
+        let first = route.writer?;
+        if route.local.qos.durability == Durability::Volatile {
+            return Some(first);
+        }
+        if let Some(&writer) = route.writers.get(&publisher) {
+            return Some(writer);
+        }
+        if route.writers.len() >= defaults::PUBLISHERS_MAX {
+            return Some(first);
+        }
+        let depth = route.rule.qos.depth.unwrap_or(u32::from(keep));
+        let is_first = route.writers.is_empty();
+        let writer = if is_first && kept(depth) == kept(route.local.qos.depth) {
+            first
+        } else {
+            let topic = TopicInfo { qos: Qos { depth, ..route.local.qos }, ..route.local.clone() };
+            let writer = create_writer(feed, topic, &mut self.by_writer, output);
+            // The first one has published nothing so far.
+            if is_first {
+                route.writer = Some(writer);
+                self.by_writer.remove(&first);
+                output.push(RouteCommand::DestroyWriter(first));
+            }
+            writer
+        };
+        route.writers.insert(publisher, writer);
+        Some(writer)
+    }
+
+    pub(super) fn handle_writer_congested(&mut self, writer: WriterId, congested: bool, output: &mut Output) {
+        if let Some(&feed) = self.by_writer.get(&writer) {
+            output.send(Frame::Congested(vec![Congestion { feed, congested }]));
+        }
     }
 
     /// What of a message is published: all of it, with the frame ids told apart, or nothing, for a cause. `None` if the
@@ -252,11 +306,11 @@ impl Feeds {
         }
         for feed in renewed {
             if let Some(route) = self.feeds.get_mut(&feed).and_then(|state| state.route.as_mut()) {
-                if let Some(old) = route.writer.take() {
+                for old in route.take_writers() {
                     self.by_writer.remove(&old);
                     output.push(RouteCommand::DestroyWriter(old));
                 }
-                create_writer(feed, route, &mut self.by_writer, output);
+                route.writer = Some(create_writer(feed, route.local.clone(), &mut self.by_writer, output));
             }
         }
         output.send_list(&begin, Frame::Subscribe);
@@ -274,18 +328,25 @@ impl Feeds {
         }
         let offered = &state.announced.topic;
         let local = TopicInfo { name, qos: rule.qos.apply(offered.qos), ..offered.clone() };
-        let route =
-            Route { rule: rule.clone(), local, writer: None, failure: None, subscribed: false, seen: Seen::default() };
-        let route = state.route.insert(route);
-        create_writer(feed, route, &mut self.by_writer, output);
+        let writer = Some(create_writer(feed, local.clone(), &mut self.by_writer, output));
+        state.route = Some(Route {
+            rule: rule.clone(),
+            local,
+            writer,
+            failure: None,
+            writers: BTreeMap::new(),
+            subscribed: false,
+            seen: Seen::default(),
+        });
     }
 
     fn end_route(&mut self, feed: FeedId, route: Option<Route>, output: &mut Output) {
-        let Some(route) = route else { return };
+        let Some(mut route) = route else { return };
         let is_loss = self.gate.close(&route.local.name, feed);
-        if let Some(writer) = route.writer {
+        let main = route.writer;
+        for writer in route.take_writers() {
             self.by_writer.remove(&writer);
-            if is_loss && route.rule.stop {
+            if is_loss && route.rule.stop && main == Some(writer) {
                 output.push(RouteCommand::PublishStop(writer));
             }
             output.push(RouteCommand::DestroyWriter(writer));
@@ -293,14 +354,28 @@ impl Feeds {
     }
 }
 
-fn create_writer(feed: FeedId, route: &mut Route, by_writer: &mut HashMap<WriterId, FeedId>, output: &mut Output) {
-    let writer = WriterId(u64::from(output.number()));
-    route.writer = Some(writer);
-    if let Some(failure) = &mut route.failure {
-        failure.try_again();
+impl Route {
+    /// Every writer, each once.
+    fn take_writers(&mut self) -> BTreeSet<WriterId> {
+        self.writer.take().into_iter().chain(std::mem::take(&mut self.writers).into_values()).collect()
     }
+}
+
+/// How many messages a transient_local writer of that depth keeps.
+fn kept(depth: u32) -> u32 {
+    if depth == 0 { defaults::UNKNOWN_DEPTH } else { depth }
+}
+
+fn create_writer(
+    feed: FeedId,
+    topic: TopicInfo,
+    by_writer: &mut HashMap<WriterId, FeedId>,
+    output: &mut Output,
+) -> WriterId {
+    let writer = WriterId(u64::from(output.number()));
     by_writer.insert(writer, feed);
-    output.push(RouteCommand::CreateWriter(writer, route.local.clone()));
+    output.push(RouteCommand::CreateWriter(writer, topic));
+    writer
 }
 
 impl FeedState {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     defaults,
-    ids::{ChannelId, ClientId, ReaderId},
+    ids::{ChannelId, ClientId, PublisherId, ReaderId},
     model::{Durability, Qos, Reliability, TopicInfo},
     outbox::Class,
     pace::{Pace, lower_limit, millihertz},
@@ -28,10 +28,23 @@ pub struct Outgoing {
     pub class: Class,
     /// Its number there.
     pub sequence: u64,
+    /// Which of the publishers behind the channel it comes from.
+    pub publisher: PublisherId,
     /// Whether nothing of the topic may be lost.
     pub reliable: bool,
     /// Whether only the newest message of the topic may wait.
     pub latest_only: bool,
+}
+
+/// What becomes of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passing {
+    /// It is sent.
+    Goes(Outgoing),
+    /// A rate limit leaves it out.
+    Thinned,
+    /// The rules hold its publisher back.
+    Refused,
 }
 
 /// What offers are worked out from.
@@ -71,6 +84,8 @@ struct Wanted {
     rule: Option<Rule>,
     /// The publishers that the rules let through, if they hold others back.
     only: Option<BTreeSet<Gid>>,
+    /// Of a transient_local topic, whose last messages late joiners get.
+    latched: BTreeSet<Gid>,
 }
 
 /// What the publishers behind an offer are like. It may change without the offer being another one.
@@ -104,6 +119,13 @@ struct OfferState {
     failure: Option<Failure>,
     pace: Pace,
     next_sequence: u64,
+    publishers: HashMap<Gid, PublisherId>,
+    /// Whether the exchange wants a pause.
+    held: bool,
+    /// Whether our own line has no room for more.
+    congested: bool,
+    /// Whether the reader was told to pause.
+    paused: bool,
 }
 
 impl Offers {
@@ -118,7 +140,7 @@ impl Offers {
             let Some(state) = self.channels.get_mut(channel) else { continue };
             state.demanded = false;
             state.failure = None;
-            if let Some(reader) = state.reader.take() {
+            if let Some(reader) = state.take_reader() {
                 output.push(RouteCommand::DestroyReader(reader));
             }
         }
@@ -133,7 +155,7 @@ impl Offers {
         match (demand.wanted, state.reader) {
             (true, None) => state.create_reader(&mut self.by_reader, output),
             (false, Some(reader)) => {
-                state.reader = None;
+                state.take_reader();
                 self.by_reader.remove(&reader);
                 output.push(RouteCommand::DestroyReader(reader));
             }
@@ -143,12 +165,29 @@ impl Offers {
             // Nobody misses it now, and whether it would fail again is not known.
             state.failure = None;
         }
+        state.held = demand.held && demand.wanted;
+        state.pause(output);
+    }
+
+    pub(super) fn handle_congested(&mut self, reader: ReaderId, output: &mut Output) {
+        let channel = self.by_reader.get(&reader);
+        if let Some(state) = channel.and_then(|channel| self.channels.get_mut(channel)) {
+            state.congested = true;
+            state.pause(output);
+        }
+    }
+
+    pub(super) fn handle_relieved(&mut self, class: Class, output: &mut Output) {
+        for state in self.channels.values_mut().filter(|state| state.class == class && state.congested) {
+            state.congested = false;
+            state.pause(output);
+        }
     }
 
     pub(super) fn handle_reader_failed(&mut self, reader: ReaderId, reason: &str, output: &mut Output) {
         let channel = self.by_reader.remove(&reader);
         if let Some(state) = channel.and_then(|channel| self.channels.get_mut(&channel)) {
-            state.reader = None;
+            state.take_reader();
             state.failure = Some(Failure::new(reason));
             output.push(RouteCommand::DestroyReader(reader));
         }
@@ -200,20 +239,24 @@ impl Offers {
         self.channels.get(&channel)?.reader
     }
 
-    pub(super) fn outgoing(&mut self, reader: ReaderId, now: Mono) -> Option<Outgoing> {
+    pub(super) fn outgoing(&mut self, reader: ReaderId, publisher: Gid, now: Mono) -> Option<Passing> {
         let state = self.channels.get_mut(self.by_reader.get(&reader)?)?;
+        if state.wanted.only.as_ref().is_some_and(|only| !only.contains(&publisher)) {
+            return Some(Passing::Refused);
+        }
         if !state.pace.is_due(now) {
-            return None;
+            return Some(Passing::Thinned);
         }
         let sequence = state.next_sequence;
         state.next_sequence += 1;
-        Some(Outgoing {
+        Some(Passing::Goes(Outgoing {
             channel: state.channel,
             class: state.class,
             sequence,
+            publisher: state.number_of(publisher),
             reliable: state.wanted.local.qos.reliability == Reliability::Reliable,
             latest_only: state.wanted.rule.as_ref().is_some_and(|rule| rule.latest_only),
-        })
+        }))
     }
 
     /// Brings the offers in line with the world.
@@ -221,10 +264,8 @@ impl Offers {
         let Outcome { mut wanted, mut closed } = wanted_offers(world);
         let mut withdrawn = Vec::new();
         self.by_key.retain(|key, channel| {
-            let stays = self
-                .channels
-                .get(channel)
-                .is_some_and(|state| wanted.get(key).is_some_and(|(wanted, _)| *wanted == state.wanted));
+            let state = self.channels.get_mut(channel);
+            let stays = state.zip(wanted.get(key)).is_some_and(|(state, (wanted, _))| state.wanted.become_like(wanted));
             if stays {
                 // Taken out: what is left is new.
                 if let (Some((_, seen)), Some(state)) = (wanted.remove(key), self.channels.get_mut(channel)) {
@@ -232,7 +273,7 @@ impl Offers {
                 }
             } else {
                 withdrawn.push(*channel);
-                if let Some(reader) = self.channels.remove(channel).and_then(|state| state.reader) {
+                if let Some(reader) = self.channels.remove(channel).and_then(|mut state| state.take_reader()) {
                     self.by_reader.remove(&reader);
                     output.push(RouteCommand::DestroyReader(reader));
                 }
@@ -287,7 +328,39 @@ impl OfferState {
             failure: None,
             pace: Pace::new(0),
             next_sequence: 0,
+            publishers: HashMap::new(),
+            held: false,
+            congested: false,
+            paused: false,
         }
+    }
+
+    /// The reader, which is there no more. Another one begins without a pause.
+    fn take_reader(&mut self) -> Option<ReaderId> {
+        (self.held, self.congested, self.paused) = (false, false, false);
+        self.reader.take()
+    }
+
+    /// Tells the reader to pause or to go on, if it was told otherwise before.
+    fn pause(&mut self, output: &mut Output) {
+        let pause = self.held || self.congested;
+        if let Some(reader) = self.reader.filter(|_| pause != self.paused) {
+            self.paused = pause;
+            output.push(RouteCommand::HoldReader(reader, pause));
+        }
+    }
+
+    fn number_of(&mut self, publisher: Gid) -> PublisherId {
+        let next = self.publishers.len();
+        if let Some(&known) = self.publishers.get(&publisher) {
+            return known;
+        }
+        if next >= defaults::PUBLISHERS_MAX {
+            return PublisherId(defaults::PUBLISHERS_MAX as u16 - 1);
+        }
+        let number = PublisherId(next as u16);
+        self.publishers.insert(publisher, number);
+        number
     }
 
     fn create_reader(&mut self, by_reader: &mut HashMap<ReaderId, ChannelId>, output: &mut Output) {
@@ -306,7 +379,10 @@ impl OfferState {
         finding.status.graph_qos.clone_from(&self.seen.profiles);
         finding.status.own_qos = self.wanted.local.qos.to_string();
         finding.status.rule = self.wanted.rule.as_ref().map_or_else(String::new, |rule| rule.text.clone());
-        if self.reader.is_some() {
+        if self.paused {
+            finding.status.state = RouteState::Held;
+            finding.status.reason = "a receiver has to catch up first".to_owned();
+        } else if self.reader.is_some() {
             finding.status.state = RouteState::Open;
         }
         if !connected {
@@ -472,7 +548,23 @@ fn hashes_differ<'a>(publishers: &[&'a Endpoint]) -> Option<impl Fn(bool) -> Str
 }
 
 impl Wanted {
+    /// Takes over what can change without the exchange noticing: whose messages pass. `false` if anything else differs, or
+    /// if a publisher has gone whose last messages the exchange would still give to late joiners.
+    fn become_like(&mut self, other: &Wanted) -> bool {
+        let same = self.local == other.local && self.rule == other.rule && self.latched.is_subset(&other.latched);
+        if same && (self.only != other.only || self.latched != other.latched) {
+            self.only.clone_from(&other.only);
+            self.latched.clone_from(&other.latched);
+        }
+        same
+    }
+
     fn new(topic: &LocalTopic, publishers: &[&Endpoint], rule: Option<&Rule>, only: Option<BTreeSet<Gid>>) -> Self {
+        let qos = route_qos(publishers, rule);
+        let latched = match qos.durability {
+            Durability::TransientLocal => publishers.iter().map(|publisher| publisher.gid).collect(),
+            Durability::Volatile => BTreeSet::new(),
+        };
         Wanted {
             local: TopicInfo {
                 name: topic.name.clone(),
@@ -482,16 +574,16 @@ impl Wanted {
                     .map(|publisher| publisher.type_hash.clone())
                     .find(|hash| !hash.is_empty())
                     .unwrap_or_default(),
-                qos: route_qos(publishers, rule),
+                qos,
             },
             rule: rule.cloned(),
             only,
+            latched,
         }
     }
 }
 
-/// What the publishers promise together, with what the rule replaces. Its depth is for each publisher of a transient_local
-/// topic, since late joiners get the last messages of every one of them.
+/// What the publishers promise together, with what the rule replaces.
 fn route_qos(publishers: &[&Endpoint], rule: Option<&Rule>) -> Qos {
     let replace = rule.map(|rule| rule.qos).unwrap_or_default();
     let each: Vec<Qos> = publishers.iter().map(|publisher| replace.apply(publisher.qos)).collect();

@@ -18,6 +18,8 @@ pub enum RouteCommand {
     Send(Frame),
     /// Begin to read a local topic. If that fails, say so with [`super::Routes::handle_reader_failed`].
     CreateReader(ReaderId, TopicInfo),
+    /// Take no more samples of it for now (`true`), or go on.
+    HoldReader(ReaderId, bool),
     /// Read it no more.
     DestroyReader(ReaderId),
     /// Begin to publish a local topic. If that fails, say so with [`super::Routes::handle_writer_failed`].

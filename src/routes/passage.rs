@@ -135,6 +135,14 @@ impl Routes {
         }
     }
 
+    /// A sample of `reader` came from a publisher that the rules hold back.
+    pub(super) fn count_refused(&mut self, reader: ReaderId, now: Mono) {
+        if let Some(meter) = self.meter(End::Reader(reader), now) {
+            meter.received(now);
+            meter.dropped(Cause::Refused, 1);
+        }
+    }
+
     pub(super) fn count_drop(&mut self, end: End, cause: Cause) {
         if let Some(meter) = self.ledger.known(&end) {
             meter.dropped(cause, 1);

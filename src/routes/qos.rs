@@ -11,8 +11,8 @@ use crate::{
 /// publisher offers gets nothing from it; as deep as all of them together.
 ///
 /// Where a publisher's depth is not known (discovery does not carry it in DDS), a reliable and volatile route is made
-/// KEEP_ALL, so that our own queue is never the one that loses; history for late joiners is counted with
-/// [`defaults::UNKNOWN_DEPTH`].
+/// KEEP_ALL, so that our own queue is never the one that loses. The depth of a transient_local route is that of each of its
+/// publishers, the largest if they differ, and 0 where one is not known: then it is found out from what they keep.
 pub fn for_all<'a>(publishers: impl Iterator<Item = &'a Qos> + Clone) -> Qos {
     let all = |test: &dyn Fn(&Qos) -> bool| publishers.clone().all(test);
     let reliability = match all(&|qos| qos.reliability == Reliability::Reliable) {
@@ -29,7 +29,10 @@ pub fn for_all<'a>(publishers: impl Iterator<Item = &'a Qos> + Clone) -> Qos {
     };
     let unknown = !all(&|qos| qos.depth != 0);
     let depth_of = |qos: &Qos| if qos.depth == 0 { defaults::UNKNOWN_DEPTH } else { qos.depth };
-    let depth = if unknown && reliability == Reliability::Reliable && durability == Durability::Volatile {
+    let depth = if durability == Durability::TransientLocal {
+        let deepest = publishers.clone().map(|qos| qos.depth).max().unwrap_or(0);
+        if unknown { 0 } else { deepest.min(defaults::DEPTH_MAX) }
+    } else if unknown && reliability == Reliability::Reliable {
         0
     } else {
         publishers.clone().map(depth_of).fold(0, u32::saturating_add).min(defaults::DEPTH_MAX)

@@ -4,7 +4,7 @@ mod passage;
 
 use super::*;
 use crate::{
-    ids::{ChannelId, ClientId, FeedId, ReaderId, WriterId},
+    ids::{ChannelId, ClientId, FeedId, PublisherId, ReaderId, WriterId},
     model::{ClientKind, Durability, Qos, Reliability, TopicInfo},
     outbox::Class,
     time::Mono,
@@ -49,6 +49,8 @@ fn endpoint(type_name: &str, own: bool, qos: Qos) -> Endpoint {
         own,
     }
 }
+
+mod flow;
 
 /// A graph of `(topic, type, publishes, own)`.
 fn graph(entries: &[(&str, &str, bool, bool)]) -> LocalGraph {
@@ -122,17 +124,17 @@ fn what_others_publish_and_a_rule_allows_is_offered_and_read_only_on_demand() {
     assert_eq!(read.name, "/odom");
     let at = |millis| Mono(std::time::Duration::from_millis(millis));
     assert_eq!(
-        routes.outgoing(*reader, at(1_000)).map(|out| (out.channel, out.class, out.sequence)),
+        routes.outgoing(*reader, Gid([0; 24]), at(1_000)).map(|out| (out.channel, out.class, out.sequence)),
         Some((channel, Class::State, 0))
     );
-    assert_eq!(routes.outgoing(*reader, at(1_010)), None, "the rule says 10 Hz");
+    assert_eq!(routes.outgoing(*reader, Gid([0; 24]), at(1_010)), None, "the rule says 10 Hz");
     assert_eq!(
-        routes.outgoing(*reader, at(1_100)).map(|out| (out.channel, out.class, out.sequence)),
+        routes.outgoing(*reader, Gid([0; 24]), at(1_100)).map(|out| (out.channel, out.class, out.sequence)),
         Some((channel, Class::State, 1))
     );
     routes.handle_demands(&[demand(channel, false)]);
     assert_eq!(drain(&mut routes), [RouteCommand::DestroyReader(*reader)]);
-    assert_eq!(routes.outgoing(*reader, at(2_000)), None);
+    assert_eq!(routes.outgoing(*reader, Gid([0; 24]), at(2_000)), None);
 }
 
 #[test]
@@ -200,7 +202,7 @@ fn a_feed_is_published_at_once_and_taken_only_while_somebody_here_subscribes() {
     let commands = drain(&mut routes);
     let [RouteCommand::CreateWriter(writer, local)] = &commands[..] else { panic!("{commands:?}") };
     assert_eq!(local.name, "/r2/odom");
-    assert_eq!(routes.incoming(FeedId(7)), Some(*writer));
+    assert_eq!(routes.incoming(FeedId(7), PublisherId(0), 0), Some(*writer));
     let subscription = Subscription { feed: FeedId(7), max_rate_millihertz: 5_000, latest_only: false };
     routes.handle_graph(graph(&[("/r2/odom", ODOM, true, true), ("/r2/odom", ODOM, false, false)]));
     assert_eq!(drain(&mut routes), [RouteCommand::Send(Frame::Subscribe(vec![subscription]))]);
@@ -209,7 +211,7 @@ fn a_feed_is_published_at_once_and_taken_only_while_somebody_here_subscribes() {
     assert_eq!(drain(&mut routes)[0], RouteCommand::Send(Frame::Unsubscribe(vec![FeedId(7)])));
     routes.handle_feeds_closed(&[FeedId(7)]);
     assert_eq!(drain(&mut routes)[0], RouteCommand::DestroyWriter(*writer));
-    assert_eq!(routes.incoming(FeedId(7)), None);
+    assert_eq!(routes.incoming(FeedId(7), PublisherId(0), 0), None);
 }
 
 #[test]
@@ -289,7 +291,7 @@ fn a_type_that_is_not_installed_is_reported_once_and_not_tried_again_for_ever() 
     drain(&mut routes);
     routes.handle_graph(graph(&[("/odom", ODOM, true, false), ("/r2/odom", ODOM, false, false)]));
     assert_eq!(drain(&mut routes), [], "and what cannot be published is not asked for");
-    assert_eq!(routes.incoming(FeedId(7)), None);
+    assert_eq!(routes.incoming(FeedId(7), PublisherId(0), 0), None);
 }
 
 #[test]
@@ -311,14 +313,15 @@ fn a_route_promises_only_what_all_its_publishers_promise() {
     use Durability::{TransientLocal, Volatile};
     use Reliability::{BestEffort, Reliable};
     let strong = qos(Reliable, TransientLocal, 5);
-    assert_eq!(offered(&[strong, strong]), qos(Reliable, TransientLocal, 10));
+    let deeper = qos(Reliable, TransientLocal, 7);
+    assert_eq!(offered(&[strong, deeper]), deeper, "that of each publisher");
     assert_eq!(offered(&[strong, qos(BestEffort, Volatile, 1)]), qos(BestEffort, Volatile, 6));
     assert_eq!(
         offered(&[qos(Reliable, Volatile, 0), strong]),
         qos(Reliable, Volatile, 0),
         "an unknown depth keeps all"
     );
-    assert_eq!(offered(&[qos(Reliable, TransientLocal, 0)]), qos(Reliable, TransientLocal, 10));
+    assert_eq!(offered(&[qos(Reliable, TransientLocal, 0), strong]), qos(Reliable, TransientLocal, 0));
     assert_eq!(offered(&[qos(BestEffort, Volatile, 0)]), qos(BestEffort, Volatile, 10));
     assert_eq!(offered(&[qos(Reliable, Volatile, u32::MAX), strong]).depth, crate::defaults::DEPTH_MAX);
 
@@ -335,8 +338,8 @@ fn a_route_promises_only_what_all_its_publishers_promise() {
 #[test]
 fn ids_of_readers_and_writers_that_are_gone_lead_nowhere() {
     let mut routes = connected();
-    assert_eq!(routes.outgoing(ReaderId(99), Mono::default()), None);
-    assert_eq!(routes.incoming(FeedId(99)), None);
+    assert_eq!(routes.outgoing(ReaderId(99), Gid([0; 24]), Mono::default()), None);
+    assert_eq!(routes.incoming(FeedId(99), PublisherId(0), 0), None);
     routes.handle_reader_failed(ReaderId(99), "");
     routes.handle_writer_failed(WriterId(99), "");
     routes.handle_feeds_closed(&[FeedId(99)]);
@@ -372,5 +375,5 @@ fn a_second_run_of_a_subscriber_does_not_get_a_latched_message_twice() {
     else {
         panic!("{commands:?}")
     };
-    assert!(old == first && new != first && routes.incoming(FeedId(7)) == Some(*new));
+    assert!(old == first && new != first && routes.incoming(FeedId(7), PublisherId(0), 0) == Some(*new));
 }

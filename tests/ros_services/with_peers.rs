@@ -169,7 +169,7 @@ fn an_action_is_three_services_and_two_topics_of_any_type() {
                 operator.bridge.respond(ServerId(caller.0), RequestId(call.0), &payload).unwrap();
             }
             for sample in robot.samples.drain(..) {
-                operator.bridge.publish(WriterId(sample.reader.0), &sample.payload).unwrap();
+                operator.bridge.publish(WriterId(sample.reader.0), sample.payload).unwrap();
             }
             told.extend(client.try_next());
             told.len() == 3

@@ -322,7 +322,8 @@ impl World {
             .collect();
         self.deliver_locally(index, name, type_name);
         for reader in readers {
-            let Some(Outgoing { channel, sequence, .. }) = self.clients[index].routes.outgoing(reader, self.now.mono)
+            let Some(Outgoing { channel, sequence, .. }) =
+                self.clients[index].routes.outgoing(reader, Gid([0; 24]), self.now.mono)
             else {
                 continue;
             };
@@ -593,9 +594,9 @@ impl World {
             Output::Frame(Frame::FeedsClosed(feeds)) => client.routes.handle_feeds_closed(&feeds),
             Output::Frame(Frame::Demands(demands)) => client.routes.handle_demands(&demands),
             Output::Frame(Frame::Data(data)) => {
-                let feed = FeedId(data.id);
+                let (feed, publisher, keep) = (FeedId(data.id), data.publisher, data.keep);
                 let passed = client.routes.let_through(feed, data.payload, data.source_time, client.offset, self.now);
-                if let (Some(passed), Some(writer)) = (passed, client.routes.incoming(feed)) {
+                if let (Some(passed), Some(writer)) = (passed, client.routes.incoming(feed, publisher, keep)) {
                     let topic = client.graph.writers[&writer].clone();
                     client.routes.handle_published(feed, passed.payload.len(), passed.age, self.now.mono);
                     // Our own readers of that topic do not hear our own writers.
@@ -633,7 +634,9 @@ impl World {
                         end.session.handle_decision(Err(farewell), self.now);
                     }
                 }
-                Command::Send { to, packet, .. } => self.transmit_packet(to, Side::Client, &packet),
+                Command::Send { to, packet, .. } | Command::Deliver { to, packet, .. } => {
+                    self.transmit_packet(to, Side::Client, &packet)
+                }
                 Command::End { to, farewell } => {
                     if let Some(end) = self.server_ends.get_mut(&to) {
                         end.session.handle_stop(farewell);
@@ -671,6 +674,7 @@ impl World {
                     false
                 }
                 RouteCommand::CreateReader(reader, topic) => graph.readers.insert(reader, topic).is_none(),
+                RouteCommand::HoldReader(..) => false,
                 RouteCommand::DestroyReader(reader) => graph.readers.remove(&reader).is_some(),
                 RouteCommand::CreateWriter(writer, topic) => graph.writers.insert(writer, topic).is_none(),
                 RouteCommand::PublishStop(writer) => {

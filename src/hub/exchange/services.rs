@@ -8,22 +8,11 @@ use crate::{
     ids::{ConnectionId, FeedId},
     outbox::Class,
     routes::InvalidPattern,
-    time::{Mono, Now},
+    time::Now,
     wire::{CallCause, Frame, Request, ServiceOffer},
 };
 
 impl Hub {
-    /// When [`Hub::handle_timeout`] is due, if nothing else happens before.
-    pub fn poll_timeout(&self) -> Option<Mono> {
-        self.calls.poll_timeout()
-    }
-
-    /// Ends the calls whose time is over.
-    pub fn handle_timeout(&mut self, now: Now) {
-        let words = self.calls.handle_timeout(now.mono);
-        self.pass_on(words);
-    }
-
     /// Answers to calls that came when nobody waited for them any more, since the start.
     pub fn answers_dropped(&self) -> u64 {
         self.calls.late()

@@ -40,6 +40,7 @@ impl Exchange {
                     told = Some(data.source_time);
                 }
             }
+            false
         });
         told.unwrap()
     }

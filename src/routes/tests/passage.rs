@@ -19,6 +19,7 @@ fn at(millis: u64) -> Now {
     Now { wall: Wall(1_000_000_000_000), ..Now::default() }.plus(Duration::from_millis(millis))
 }
 
+const GID: Gid = Gid([0; 24]);
 const OFFSET: i64 = 5_000_000_000;
 
 /// A time of ours on the exchange's clock.
@@ -94,7 +95,7 @@ fn the_stop_comes_before_the_end_of_the_writer_whatever_ends_the_commander() {
     ];
     for loss in losses {
         let mut routes = driven(stopping());
-        let writer = routes.incoming(ALICE).unwrap();
+        let writer = routes.incoming(ALICE, PublisherId(0), 0).unwrap();
         assert!(drive(&mut routes, ALICE, Duration::ZERO, at(0)));
         loss(&mut routes);
         let commands = drain(&mut routes);
@@ -224,7 +225,7 @@ fn what_is_read_is_counted_whether_it_goes_on_or_not() {
     let mut went = 0;
     for millis in 0..20 {
         let now = at(millis * 50);
-        if routes.outgoing(reader, now.mono).is_some() {
+        if routes.outgoing(reader, GID, now.mono).is_some() {
             let source_time = Wall(now.wall.0 - 2_000_000);
             routes.handle_sent(reader, 100, source_time, now);
             went += 1;
@@ -243,14 +244,14 @@ fn what_is_read_is_counted_whether_it_goes_on_or_not() {
 
     // What comes from a reader that is being destroyed belongs nowhere; the figures stay.
     routes.handle_demands(&[demand(channel, false)]);
-    assert_eq!(routes.outgoing(reader, at(2_000).mono), None);
+    assert_eq!(routes.outgoing(reader, GID, at(2_000).mono), None);
     assert_eq!(only(&routes, at(2_000)).received, 21);
 }
 
 #[test]
 fn a_message_that_the_middleware_refuses_is_counted() {
     let mut routes = wanting(rule("/**"));
-    let writer = routes.incoming(FeedId(8)).unwrap();
+    let writer = routes.incoming(FeedId(8), PublisherId(0), 0).unwrap();
     assert!(arriving(&mut routes, 8, &Bytes::from_static(b"cdr")).is_some());
     routes.handle_unpublishable(writer, "no");
     let traffic = only(&routes, at(0));

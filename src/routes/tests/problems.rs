@@ -224,7 +224,7 @@ fn a_rule_that_asks_for_more_than_a_publisher_offers_is_told_with_both_profiles(
 }
 
 #[test]
-fn a_depth_in_a_rule_is_for_each_publisher_of_a_latched_topic() {
+fn a_depth_in_a_rule_is_that_of_each_publisher_of_a_latched_topic() {
     let depth_of = |durability, depth| {
         let mut rules = Rules::default();
         let qos = QosOverride { depth: Some(depth), ..QosOverride::default() };
@@ -235,7 +235,7 @@ fn a_depth_in_a_rule_is_for_each_publisher_of_a_latched_topic() {
         routes.handle_graph(local("/odom", vec![publisher(), publisher(), publisher()], vec![]));
         offers(&drain(&mut routes))[0].topic.qos.depth
     };
-    assert_eq!(depth_of(Durability::TransientLocal, 1), 3);
+    assert_eq!(depth_of(Durability::TransientLocal, 1), 1);
     assert_eq!(depth_of(Durability::Volatile, 1), 1);
 }
 
