@@ -182,7 +182,7 @@ impl ShownTopic {
         };
         vec![
             Cell::painted(&self.topic, Paint::Strong),
-            // As seen from the exchange.
+            // As seen from the node that is asked.
             Cell::new(if self.direction == "in" { "←" } else { "→" }),
             Cell::new(&self.client),
             Cell::new(format!("{:.1}", self.rate)),

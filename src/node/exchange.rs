@@ -19,7 +19,7 @@ use crate::{
     session::Timing,
     status::{ClientState, ServerStatus},
     store::StoreHandle,
-    traffic::TrafficReport,
+    traffic::{self, TrafficReport},
     wire::{Cause, Farewell, Frame},
 };
 
@@ -104,6 +104,7 @@ pub async fn run(
                 status.send_replace(Arc::new(exchange.status()));
             }
             _ = traffic_tick.tick() => {
+                exchange.attribute_drops();
                 traffic.send_replace(Arc::new(exchange.hub.traffic(now())));
             }
             _ = life_tick.tick() => exchange.record_signs_of_life(),
@@ -246,12 +247,22 @@ impl Exchange {
             What::Clock(reading) => self.hub.handle_clock(connection, reading, now()),
             What::Relieved(class) => self.hub.handle_relieved(connection, class, now()),
             What::Ended(end) => {
+                self.attribute_drops();
                 if let Some(peer) = self.peers.remove(&connection) {
                     self.hub.handle_ended(connection, peer.address, &end, now());
                 }
             }
             // These only happen to clients.
             What::Failed { .. } | What::Welcomed(_) => {}
+        }
+    }
+
+    /// Tells the hub which topics the outboxes gave messages of up.
+    fn attribute_drops(&mut self) {
+        for (&to, peer) in &self.peers {
+            for (feed, messages) in peer.handle.link().take_drops() {
+                self.hub.handle_given_up(to, FeedId(feed), traffic::Cause::Overflow, messages);
+            }
         }
     }
 

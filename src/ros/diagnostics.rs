@@ -282,6 +282,10 @@ mod tests {
         status.clients[0].problems = vec!["/map: differs".to_owned(), "/odom: gets nothing".to_owned()];
         status.clients[1].problems.clear();
         let array = of_exchange("n", &status, true, &mut Memory::default());
+        let both = "ON, commanded by several: /cmd_vel: alice, bob; /map: differs (and 1 more)";
+        assert_eq!(array.status[1].message, both, "neither hides the other");
+        status.clients[0].contested.clear();
+        let array = of_exchange("n", &status, true, &mut Memory::default());
         assert_eq!(levels(&array), [("n: exchange", OK), ("n: client r1", WARN), ("n: client r2", STALE)]);
         assert_eq!(array.status[1].message, "ON; /map: differs (and 1 more)");
         assert!(array.status[1].values.iter().any(|v| v.key == "problem 2" && v.value == "/odom: gets nothing"));
