@@ -8,16 +8,17 @@ mod peer;
 mod ros_process;
 #[path = "ros_services/side.rs"]
 mod side;
+#[path = "ros_services/with_peers.rs"]
+mod with_peers;
 
 use std::time::{Duration, Instant};
 
-use peer::{Peer, test_interfaces};
-use ros_process::{alone, alone_with};
+use ros_process::alone;
 use side::Side;
 use switchboard::{
     defaults,
     ids::{CallId, CallerId, ReaderId, ServerId, WriterId},
-    model::{Durability, Qos, ServiceInfo, TopicInfo},
+    model::{Qos, ServiceInfo, TopicInfo},
     ros::{CallCounters, RequestId, RosError, installed_type_hash},
     routes::graph::LocalGraph,
 };
@@ -329,6 +330,96 @@ fn a_full_queue_loses_neither_requests_nor_responses() {
 }
 
 #[test]
+fn a_flood_of_samples_does_not_hold_calls_up() {
+    alone("a_flood_of_samples_does_not_hold_calls_up", &[], || {
+        let about = service("beside", TRIGGER);
+        let flood = TopicInfo {
+            name: name_of("flood"),
+            type_name: "std_msgs/msg/Empty".to_owned(),
+            type_hash: String::new(),
+            qos: Qos { depth: 0, ..Qos::default() },
+        };
+        let mut other = Side::start("beside_other", 64);
+        // Room for two samples.
+        let mut flooded = Side::start("beside_flooded", 10);
+        flooded.bridge.create_reader(ReaderId(1), &flood).unwrap();
+        flooded.bridge.create_server(ServerId(1), &about).unwrap();
+        other.bridge.create_writer(WriterId(1), &flood).unwrap();
+        other.until_served(&about.name);
+        other.bridge.create_caller(CallerId(1), &about).unwrap();
+        // Samples that are kept keep their room.
+        flooded.until("as many samples as there is room for", |side| {
+            other.bridge.publish(WriterId(1), &[0, 1, 0, 0, 0]).unwrap();
+            side.samples.len() == 2
+        });
+        for _ in 0..50 {
+            other.bridge.publish(WriterId(1), &[0, 1, 0, 0, 0]).unwrap();
+        }
+        for call in 0..10 {
+            other.bridge.call(CallerId(1), CallId(call), &trigger()).unwrap();
+            let (server, request, _) = flooded.next_request();
+            flooded.bridge.respond(server, request, &outcome(true, "")).unwrap();
+            assert_eq!(other.next_response().1, CallId(call));
+        }
+        assert_eq!(flooded.samples.len(), 2);
+        // They were waiting all the time.
+        flooded.samples.clear();
+        flooded.until("the other samples", |side| !side.samples.is_empty());
+    });
+}
+
+#[test]
+fn dropping_ends_the_threads_with_calls_and_requests_open() {
+    alone("dropping_ends_the_threads_with_calls_and_requests_open", &[], || {
+        let about = service("dropped", SET_BOOL);
+        // Room for one event, which the graph may take.
+        let there = Side::start("dropped_server", 1);
+        let mut here = Side::start("dropped_caller", 256);
+        there.bridge.create_server(ServerId(1), &about).unwrap();
+        here.until_served(&about.name);
+        here.bridge.create_caller(CallerId(1), &about).unwrap();
+        for call in 0..50 {
+            here.bridge.call(CallerId(1), CallId(call), &set_bool(true)).unwrap();
+        }
+        for side in [there, here] {
+            let Side { bridge, events, .. } = side;
+            let begun = Instant::now();
+            drop(bridge);
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            assert_eq!(events.sender_strong_count(), 0, "the threads hold the other ends");
+        }
+    });
+}
+
+#[test]
+fn calls_from_several_threads_get_each_its_own_answer() {
+    alone("calls_from_several_threads_get_each_its_own_answer", &[], || {
+        let about = service("threads", SET_BOOL);
+        let (mut there, mut here) = pair("threads", &about);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let bridge = &here.bridge;
+                scope.spawn(move || {
+                    for n in 0..50 {
+                        bridge
+                            .call(CallerId(1), CallId(2 * (thread * 50 + n) + thread % 2), &set_bool(thread % 2 == 1))
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        for _ in 0..200 {
+            let (server, request, payload) = there.next_request();
+            there.bridge.respond(server, request, &outcome(payload[4] == 1, "")).unwrap();
+        }
+        for _ in 0..200 {
+            let (_, call, payload) = here.next_response();
+            assert_eq!(payload, outcome(call.0 % 2 == 1, ""), "call {call}");
+        }
+    });
+}
+
+#[test]
 fn a_call_of_ours_does_not_reach_our_own_server_of_the_same_name() {
     alone("a_call_of_ours_does_not_reach_our_own_server_of_the_same_name", &[], || {
         let about = service("looped", TRIGGER);
@@ -413,174 +504,6 @@ fn another_type_of_the_same_name_is_refused_with_both_hashes() {
 }
 
 #[test]
-fn rclpy_is_called_and_calls() {
-    alone("rclpy_is_called_and_calls", &[], || {
-        let mut here = Side::start("with_rclpy", 256);
-        let mut server = Peer::start("serve", &[&name_of("peer")]);
-        server.next();
-        for (n, (service_name, type_name, request, response)) in [
-            ("peer/set", SET_BOOL, set_bool(true), outcome(true, "rclpy was told True")),
-            ("peer/trigger", TRIGGER, trigger(), outcome(true, &"x".repeat(1_000_000))),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let (n, about) = (n as u64, service(service_name, type_name));
-            here.until_served(&about.name);
-            here.bridge.create_caller(CallerId(n), &about).unwrap();
-            // At once: it is not certain that the server knows the client by now.
-            here.bridge.call(CallerId(n), CallId(n), &request).unwrap();
-            assert!(here.next_response() == (CallerId(n), CallId(n), response.into()), "{service_name}");
-        }
-
-        here.bridge.create_server(ServerId(1), &service("ours/set", SET_BOOL)).unwrap();
-        here.bridge.create_server(ServerId(2), &service("ours/trigger", TRIGGER)).unwrap();
-        let mut client = Peer::start("call", &[&name_of("ours")]);
-        let (server, request, payload) = here.next_request();
-        assert_eq!(server, ServerId(1));
-        assert_same(&payload, &set_bool(true));
-        here.bridge.respond_failure(server, request, "no").unwrap();
-        assert_eq!(
-            client.next(),
-            serde_json::json!({"service": "set", "success": false, "message": "switchboard: no"})
-        );
-        let large = "y".repeat(500_000);
-        let (server, request, payload) = here.next_request();
-        assert_eq!(server, ServerId(2));
-        assert_same(&payload, &trigger());
-        here.bridge.respond(server, request, &outcome(true, &large)).unwrap();
-        assert_eq!(client.next(), serde_json::json!({"service": "trigger", "success": true, "message": large}));
-    });
-}
-
-#[test]
-fn a_slow_server_with_the_default_depth_answers_everything_while_ten_wait() {
-    alone("a_slow_server_with_the_default_depth_answers_everything_while_ten_wait", &[], || {
-        let mut here = Side::start("patient", 256);
-        let mut server = Peer::start("serve_slowly", &[&name_of("slow")]);
-        server.next();
-        let about = service("slow/set", SET_BOOL);
-        here.until_served(&about.name);
-        here.bridge.create_caller(CallerId(1), &about).unwrap();
-        let mut answered = Vec::new();
-        for call in 0..40 {
-            if call >= 10 {
-                answered.push(here.next_response().1);
-            }
-            here.bridge.call(CallerId(1), CallId(call), &set_bool(true)).unwrap();
-        }
-        answered.extend((0..10).map(|_| here.next_response().1));
-        assert_eq!(answered, (0..40).map(CallId).collect::<Vec<_>>());
-    });
-}
-
-#[test]
-fn a_service_type_built_after_the_program_passes_with_everything_in_it() {
-    let test = "a_service_type_built_after_the_program_passes_with_everything_in_it";
-    alone_with(test, &[], test_interfaces, || {
-        let type_name = "switchboard_test_interfaces/srv/Exchange";
-        let mut there = Side::start("late_server", 64);
-        let mut here = Side::start("late_caller", 64);
-        there.bridge.create_server(ServerId(1), &service("late/there", type_name)).unwrap();
-        // It calls `there` and serves `here`: a call goes through both bridges and comes back to it.
-        let mut peer = Peer::start("exchange", &[&name_of("late")]);
-        peer.next();
-        let real = service("late/here", type_name);
-        here.until_served(&real.name);
-        here.bridge.create_caller(CallerId(1), &real).unwrap();
-        let (server, request, payload) = there.next_request();
-        here.bridge.call(CallerId(1), CallId(1), &payload).unwrap();
-        let (_, _, payload) = here.next_response();
-        there.bridge.respond(server, request, &payload).unwrap();
-        assert_eq!(
-            peer.next(),
-            serde_json::json!(
-                {"success": true, "count": 3, "message": "wüde 🤖!", "reason": "brief", "same": true}
-            )
-        );
-        // The default of `success` is true, and `reason` holds 20 letters.
-        let (server, request, _) = there.next_request();
-        assert_eq!(there.bridge.respond_failure(server, request, "the robot is asleep"), Ok(true));
-        assert_eq!(
-            peer.next(),
-            serde_json::json!({
-                "success": false, "count": 0, "message": "switchboard: the robot is asleep",
-                "reason": "switchboard: the rob", "same": false
-            })
-        );
-    });
-}
-
-#[test]
-fn an_action_is_three_services_and_two_topics_of_any_type() {
-    alone_with("an_action_is_three_services_and_two_topics_of_any_type", &[], test_interfaces, || {
-        const ACTION: &str = "switchboard_test_interfaces/action/Count";
-        let mut robot = Side::start("action_robot", 256);
-        let mut operator = Side::start("action_operator", 256);
-        let mut server = Peer::start("serve_action", &[&name_of("real")]);
-        server.next();
-        let services = [
-            ("send_goal", format!("{ACTION}_SendGoal")),
-            ("cancel_goal", "action_msgs/srv/CancelGoal".to_owned()),
-            ("get_result", format!("{ACTION}_GetResult")),
-        ];
-        for (n, (name, type_name)) in services.iter().enumerate() {
-            let (real, n) = (service(&format!("real/_action/{name}"), type_name), n as u64);
-            robot.until("a server whose type is known", |side| {
-                side.service(&real.name).is_some_and(|s| !s.servers[0].type_hash.is_empty())
-            });
-            let seen = &robot.service(&real.name).unwrap().servers[0];
-            assert_eq!(&seen.type_name, type_name);
-            assert_eq!(seen.type_hash, installed_type_hash(type_name).unwrap());
-            let real = ServiceInfo { type_hash: seen.type_hash.clone(), ..real };
-            robot.bridge.create_caller(CallerId(n), &real).unwrap();
-            let proxy = ServiceInfo { name: name_of(&format!("proxy/_action/{name}")), ..real };
-            operator.bridge.create_server(ServerId(n), &proxy).unwrap();
-        }
-        let latched = Qos { durability: Durability::TransientLocal, depth: 1, ..Qos::default() };
-        let topics = [
-            ("feedback", format!("{ACTION}_FeedbackMessage"), Qos::default()),
-            ("status", "action_msgs/msg/GoalStatusArray".to_owned(), latched),
-        ];
-        for (n, (name, type_name, qos)) in topics.iter().enumerate() {
-            let topic = |action: &str| TopicInfo {
-                name: name_of(&format!("{action}/_action/{name}")),
-                type_name: type_name.clone(),
-                type_hash: installed_type_hash(type_name).unwrap(),
-                qos: *qos,
-            };
-            robot.bridge.create_reader(ReaderId(n as u64), &topic("real")).unwrap();
-            operator.bridge.create_writer(WriterId(n as u64), &topic("proxy")).unwrap();
-        }
-        let mut client = Peer::start("act", &[&name_of("proxy")]);
-        let mut told = Vec::new();
-        // Calls are answered in another order than they were made: a result waits until its goal has ended.
-        robot.until("what the client of the action says", |robot| {
-            operator.turn();
-            for (server, request, payload) in operator.requests.drain(..) {
-                robot.bridge.call(CallerId(server.0), CallId(request.0), &payload).unwrap();
-            }
-            for (caller, call, payload) in robot.responses.drain(..) {
-                operator.bridge.respond(ServerId(caller.0), RequestId(call.0), &payload).unwrap();
-            }
-            for sample in robot.samples.drain(..) {
-                operator.bridge.publish(WriterId(sample.reader.0), &sample.payload).unwrap();
-            }
-            told.extend(client.try_next());
-            told.len() == 3
-        });
-        assert_eq!(
-            told,
-            [
-                serde_json::json!({"found": true}),
-                serde_json::json!({"accepted": true, "status": 4, "counted": [0, 1, 2, 3, 4], "heard": true}),
-                serde_json::json!({"canceling": 1, "status": 5}),
-            ]
-        );
-    });
-}
-
-#[test]
 fn endpoints_come_and_go_while_calls_flow() {
     alone("endpoints_come_and_go_while_calls_flow", &[], || {
         let about = service("churn", TRIGGER);
@@ -603,30 +526,5 @@ fn endpoints_come_and_go_while_calls_flow() {
             here.bridge.destroy_caller(CallerId(round));
             there.bridge.destroy_server(ServerId(round));
         }
-    });
-}
-
-#[test]
-fn a_graph_of_three_hundred_services_is_read_quickly() {
-    alone("a_graph_of_three_hundred_services_is_read_quickly", &[], || {
-        let mut here = Side::start("crowd_watcher", 64);
-        // A process of 20 nodes.
-        let mut peer = Peer::start("crowd", &[&name_of("crowd"), "20", "300"]);
-        peer.next();
-        here.until("all of them", |side| {
-            let prefix = name_of("crowd/");
-            side.graph.services.iter().filter(|service| service.name.starts_with(&prefix)).count() == 300
-        });
-        // What one look at it takes shows in how long a change takes to be seen, which has to settle first.
-        let mut slowest = Duration::ZERO;
-        for n in 0..5 {
-            let about = service(&format!("one_more_{n}"), TRIGGER);
-            let begun = Instant::now();
-            here.bridge.create_server(ServerId(n), &about).unwrap();
-            here.until_served_by_own(&about.name);
-            slowest = slowest.max(begun.elapsed());
-        }
-        println!("a change in a graph of 300 services is seen within {slowest:?}");
-        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     });
 }

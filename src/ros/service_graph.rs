@@ -65,19 +65,24 @@ pub(super) fn services(
     Ok(services)
 }
 
-/// Hash of the type of a server. DDS carries those of the request and of the response: if they are what is installed here,
-/// it is that of the service as it is installed here, else the one that differs, so that whoever compares it sees that.
-/// `None` if not everything is known yet; what is missing then changes the graph once more.
+/// Hash of the type of a server. `None` if not everything is known yet; what is missing then changes the graph once more.
 fn type_hash(node: &Node, service: &str, server: &Endpoint, ownership: &Ownership) -> Result<Option<String>, RosError> {
+    let request = server.type_hash.clone();
     // Who has not installed the type cannot do anything with it either.
-    let Ok(ours) = installed(&server.type_name) else { return Ok(Some(server.type_hash.clone())) };
-    if server.type_hash != ours.request {
-        return Ok(Some(server.type_hash.clone()));
-    }
+    let Ok(ours) = installed(&server.type_name) else { return Ok(Some(request)) };
     let responders = graph::endpoints(node, &response_topic(service), Side::RawPublishers, ownership)?;
     let participant = |gid: &Gid| gid.0[..PARTICIPANT].to_owned();
     let responder = responders.into_iter().find(|other| participant(&other.gid) == participant(&server.gid));
-    Ok(responder.map(|other| if other.type_hash == ours.response { ours.service } else { other.type_hash }))
+    Ok(agreed(request, responder.map(|responder| responder.type_hash), ours))
+}
+
+/// DDS carries the hashes of the request and of the response. If they are those of what is installed here, the service is
+/// the one that is installed here, else the hash is the one that differs, so that whoever compares it sees that.
+fn agreed(request: String, response: Option<String>, ours: Hashes) -> Option<String> {
+    if request != ours.request {
+        return Some(request);
+    }
+    response.map(|response| if response == ours.response { ours.service } else { response })
 }
 
 /// Length of the part of a DDS GUID that names the participant [bytes] (RTPS 2.3, 8.2.4).
@@ -196,6 +201,18 @@ mod tests {
         for other in ["std_srvs/srv/SetBool", "std_srvs::srv::dds_::SetBool_Response_", ""] {
             assert_eq!(service_type(other), None);
         }
+    }
+
+    #[test]
+    fn a_service_is_what_its_request_and_its_response_are() {
+        let ours = || Hashes { service: "s".to_owned(), request: "q".to_owned(), response: "r".to_owned() };
+        let of =
+            |request: &str, response: Option<&str>| agreed(request.to_owned(), response.map(str::to_owned), ours());
+        assert_eq!(of("q", Some("r")).as_deref(), Some("s"));
+        assert_eq!(of("other", Some("r")).as_deref(), Some("other"));
+        assert_eq!(of("q", Some("other")).as_deref(), Some("other"));
+        assert_eq!(of("", Some("")).as_deref(), Some(""), "a vendor that carries none");
+        assert_eq!(of("q", None), None, "the response is not discovered yet");
     }
 
     #[test]

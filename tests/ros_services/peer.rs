@@ -33,7 +33,11 @@ impl Peer {
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in stdout.lines() {
-                if sender.send(line.unwrap()).is_err() {
+                let line = line.unwrap();
+                // Fast DDS complains there, too.
+                if !line.starts_with('{') {
+                    eprintln!("{line}");
+                } else if sender.send(line).is_err() {
                     return;
                 }
             }

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Side {
     pub(crate) bridge: Bridge,
-    events: mpsc::Receiver<BridgeEvent>,
+    pub(crate) events: mpsc::Receiver<BridgeEvent>,
     pub(crate) graph: LocalGraph,
     pub(crate) samples: Vec<Sample>,
     pub(crate) requests: VecDeque<(ServerId, RequestId, Bytes)>,
