@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    table::{Align, Cell, Column, Paint, Table, cut, harmless},
+    table::{Align, Cell, Column, Paint, Table, cut, harmless, wrapped},
     units,
 };
 use crate::{
@@ -123,18 +123,17 @@ impl StatusReport {
         format!("{}\n\n{clients}{}", self.headline(width, colour), self.problems(width, colour))
     }
 
-    /// What is in the way of routes, a line for each; nothing if nothing is.
+    /// What is in the way of routes; nothing if nothing is.
     fn problems(&self, width: usize, colour: bool) -> String {
         let lines = self.clients.iter().flat_map(|client| {
-            let line = |problem: &String| cut(&format!("  {} {}", client.id, harmless(problem)), width);
-            client.problems.iter().map(line)
+            client.problems.iter().map(|problem| wrapped(&format!("{} {}", client.id, harmless(problem)), width))
         });
-        let lines: Vec<String> = lines.collect();
+        let lines: String = lines.collect();
         if lines.is_empty() {
             return String::new();
         }
         let title = cut("problems (\"switchboard routes\" in the graph of the client says more):", width);
-        format!("\n{}\n{}\n", Paint::Doubtful.apply(&title, colour), lines.join("\n"))
+        format!("\n{}\n{lines}", Paint::Doubtful.apply(&title, colour))
     }
 
     /// One line, cut to `width` columns: a line that the terminal breaks would stay behind when the picture is redrawn.
@@ -388,8 +387,9 @@ mod tests {
         assert!(text.contains("\nr1  robot  ON!    1m02s"), "{text}");
         let (_, problems) = text.split_once("\n\nproblems").unwrap();
         let lines: Vec<&str> = problems.lines().skip(1).collect();
-        assert!(lines[0].starts_with("  r1 /odom: /viewer gets nothing xxx") && lines[0].ends_with('…'), "{text}");
-        assert_eq!((lines.len(), lines[1]), (2, "  r1 /map: differs"));
+        assert_eq!(lines[0], "r1 /odom: /viewer gets nothing");
+        assert!(lines[1].starts_with("    xxx") && lines[1].ends_with('…'), "{text}");
+        assert_eq!((lines.len(), lines[2]), (3, "r1 /map: differs"));
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 

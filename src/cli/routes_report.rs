@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::table::{Align, Cell, Column, Paint, Table, harmless};
+use super::table::{Align, Cell, Column, Paint, Table, cut, harmless, wrapped};
 use crate::routes::{Direction, RouteKind, RouteList, RouteState, RouteStatus, RuleStatus};
 
 /// The routes of a client as `--json` shows them.
@@ -57,7 +57,7 @@ impl RoutesReport {
         let mut text = if self.routes.is_empty() {
             format!("{} has no routes: nothing matches its rules; --rules shows them\n", self.node)
         } else {
-            self.table().render(width, colour)
+            self.table(width).render(width, colour)
         };
         let closed = self.routes.iter().filter(|route| !route.reason.is_empty());
         for (index, route) in closed.enumerate() {
@@ -74,21 +74,28 @@ impl RoutesReport {
         text
     }
 
-    fn table(&self) -> Table {
-        let mut table = Table::new([
+    /// Names are cut only where nothing else is left to leave out; columns without content are left out anyway.
+    fn table(&self, width: usize) -> Table {
+        let columns = [
             Column::new("STATE", Align::Left, 0),
             Column::new("", Align::Left, 0),
-            Column::new("EXCHANGE", Align::Left, 0).flexible(),
-            Column::new("HERE", Align::Left, 0).flexible(),
+            Column::new("EXCHANGE", Align::Left, 0),
+            Column::new("HERE", Align::Left, 6).flexible(),
             Column::new("TYPE", Align::Left, 1).flexible(),
             Column::new("PEER", Align::Left, 5),
             Column::new("QOS", Align::Left, 4),
             Column::new("OWN", Align::Left, 3),
-            Column::new("RATE", Align::Right, 6),
+            Column::new("RATE", Align::Right, 7),
             Column::new("DROP", Align::Right, 2),
-        ]);
-        for route in &self.routes {
-            table.push(route.cells());
+        ];
+        let name_width = width.saturating_sub("closed  →  ".chars().count()).max(NAME_MIN);
+        let rows: Vec<Vec<Cell>> = self.routes.iter().map(|route| route.cells(name_width)).collect();
+        let used: Vec<bool> =
+            (0..columns.len()).map(|index| rows.iter().any(|row| row[index] != Cell::default())).collect();
+        let kept = |index: &usize| used[*index];
+        let mut table = Table::new((0..columns.len()).filter(kept).map(|index| columns[index].clone()));
+        for row in &rows {
+            table.push((0..columns.len()).filter(kept).map(|index| row[index].clone()));
         }
         table
     }
@@ -106,31 +113,44 @@ impl RoutesReport {
     }
 }
 
+/// Narrowest that names are cut to.
+const NAME_MIN: usize = 12;
+
 impl RouteReport {
-    fn cells(&self) -> Vec<Cell> {
+    fn cells(&self, name_width: usize) -> Vec<Cell> {
         let paint = match self.state.as_str() {
             "open" => Paint::Good,
             "closed" => Paint::Bad,
             "held" => Paint::Doubtful,
             _ => Paint::Faint,
         };
-        // The name here is worth a column only where it is another one.
-        let here = if self.local_name == self.exchange_name { "" } else { &self.local_name };
+        // The name here is worth a column only where nobody would expect it.
+        let here = if self.is_renamed() { self.local_name.as_str() } else { "" };
+        let of = |text: &str, paint| if text.is_empty() { Cell::default() } else { Cell::painted(text, paint) };
         vec![
             Cell::painted(&self.state, paint),
             Cell::new(if self.direction == "out" { "→" } else { "←" }),
-            Cell::new(&self.exchange_name),
-            Cell::painted(here, Paint::Faint),
+            Cell::new(cut(&self.exchange_name, name_width)),
+            of(here, Paint::Faint),
             Cell::new(self.type_name.rsplit('/').next().unwrap_or_default()),
             Cell::new(self.peer.as_deref().unwrap_or_default()),
             Cell::new(short_qos(&self.graph_qos)),
             Cell::new(short_qos(&self.own_qos)),
             Cell::new(if self.rate > 0.0 { format!("{:.1}", self.rate) } else { String::new() }),
-            Cell::painted(
-                if self.dropped > 0 { self.dropped.to_string() } else { String::new() },
-                if self.dropped > 0 { Paint::Bad } else { Paint::Plain },
-            ),
+            of(&if self.dropped > 0 { self.dropped.to_string() } else { String::new() }, Paint::Bad),
         ]
+    }
+}
+
+impl RouteReport {
+    /// Whether its name here does not follow from that on the exchange: a topic of ours is there under our id, one of
+    /// others has the same name here, and a command to us loses our id.
+    fn is_renamed(&self) -> bool {
+        let bare = self.exchange_name.strip_prefix('/').unwrap_or_default();
+        let owner = bare.split('/').next().unwrap_or_default();
+        let without_id = self.local_name == bare[owner.len()..];
+        let comes_from_owner = self.direction == "in" && self.peer.as_deref() == Some(owner);
+        self.local_name != self.exchange_name && (!without_id || comes_from_owner)
     }
 }
 
@@ -149,25 +169,6 @@ fn short_qos(profiles: &str) -> String {
         })
         .collect();
     words.join(" ") + more
-}
-
-/// `text` in lines of at most `width` columns, broken between words; the second and further ones are indented.
-fn wrapped(text: &str, width: usize) -> String {
-    use unicode_width::UnicodeWidthStr as _;
-    let mut lines = String::new();
-    let mut used = 0;
-    for word in text.split(' ') {
-        if used > 0 && used + 1 + word.width() > width {
-            lines.push_str("\n    ");
-            used = 4;
-        } else if used > 0 {
-            lines.push(' ');
-            used += 1;
-        }
-        lines.push_str(word);
-        used += word.width();
-    }
-    lines + "\n"
 }
 
 impl From<&RouteStatus> for RouteReport {
@@ -258,9 +259,9 @@ mod tests {
         let text = report().render(true, 80, false);
         assert_eq!(
             text,
-            "STATE      EXCHANGE  HERE   TYPE      PEER  QOS         OWN    RATE  DROP\n\
-             open    →  /r1/odom  /odom  Odometry        rel vol 10  be tl  10.0\n\
-             closed  ←  /r2/scan         Odometry  r2    rel vol 10  be tl\n\
+            "STATE      EXCHANGE  TYPE      PEER  QOS         OWN    RATE\n\
+             open    →  /r1/odom  Odometry        rel vol 10  be tl  10.0\n\
+             closed  ←  /r2/scan  Odometry  r2    rel vol 10  be tl\n\
              \n\
              /r2/scan is closed: /viewer gets nothing: the reliability that it asks for is\n    \
                  not offered; it asks for reliable, volatile, keep_last 10, the publishers\n    \
@@ -278,6 +279,35 @@ mod tests {
                 assert!(line.chars().count() <= width, "{width}: {line:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_name_here_is_shown_where_it_is_another_one() {
+        let renamed = |direction, exchange_name, local_name, peer: Option<&str>| {
+            let peer = peer.and_then(|id| ClientId::new(id).ok());
+            let status = route(direction, RouteState::Idle, exchange_name, local_name);
+            RouteReport::from(&RouteStatus { peer, ..status }).is_renamed()
+        };
+        use Direction::{In, Out};
+        assert!(!renamed(Out, "/r1/odom", "/odom", None) && !renamed(Out, "/r2/cmd_vel", "/r2/cmd_vel", Some("r2")));
+        assert!(
+            !renamed(In, "/r2/odom", "/r2/odom", Some("r2")) && !renamed(In, "/r1/cmd_vel", "/cmd_vel", Some("r2"))
+        );
+        assert!(renamed(Out, "/r1/front/tf", "/tf", None) && renamed(In, "/r2/odom", "/odom", Some("r2")));
+        assert!(renamed(In, "/r1/cmd_vel", "/base/cmd_vel", Some("r2")));
+    }
+
+    #[test]
+    fn names_are_whole_as_long_as_anything_else_can_be_left_out() {
+        let mut report = report();
+        report.routes[0].exchange_name = format!("/r1/{}", "x".repeat(45));
+        report.routes[0].local_name = "/odom".to_owned();
+        let whole = report.routes[0].exchange_name.clone();
+        for width in [62, 70, 80] {
+            assert!(report.render(false, width, false).contains(&whole), "{width}");
+        }
+        // A name that is another one here is worth a column.
+        assert!(report.render(false, 80, false).contains("  /odom"), "{}", report.render(false, 80, false));
     }
 
     #[test]

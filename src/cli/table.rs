@@ -188,6 +188,28 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     shortened
 }
 
+/// `text` in lines of at most `width` columns of the terminal, broken between words; all but the first are indented.
+pub(super) fn wrapped(text: &str, width: usize) -> String {
+    const INDENT: &str = "    ";
+    let mut lines = String::new();
+    let mut used = 0;
+    for word in text.split(' ') {
+        let word = cut(word, width.saturating_sub(INDENT.len()));
+        if used > 0 && used + 1 + word.width() > width {
+            lines.push('\n');
+            lines.push_str(INDENT);
+            used = INDENT.len();
+        } else if used > 0 {
+            lines.push(' ');
+            used += 1;
+        }
+        used += word.width();
+        lines.push_str(&word);
+    }
+    lines.push('\n');
+    lines
+}
+
 /// `text` without anything that would steer the terminal: names and reasons come from remote machines.
 pub(super) fn harmless(text: &str) -> String {
     let steers = |c: char| {

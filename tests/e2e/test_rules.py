@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import threading
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from std_msgs.msg import String
 from switchboard.msg import Connection, Route
 from switchboard.srv import AddRule, ListRoutes, RemoveRule
 
+import wire
 from graph import BEST_EFFORT, LATCHED, RELIABLE, Graph, prime
 from processes import environment, program
 from waiting import wait_for
@@ -141,6 +143,19 @@ def test_a_topic_has_another_name_on_the_other_side(r1, r2):
         assert "/r1/whereabouts" not in r2.topics() and "/r1/front/image" not in r2.topics()
     r1.destroy(publisher, leader)
     r2.destroy(image, odom)
+
+
+def test_a_command_has_another_name_where_it_arrives(fleet, r1):
+    alice = fleet.clients["alice"].graph
+    publisher = alice.publisher(String, "/r1/drive")
+    there, plain = r1.collect(String, "/base/drive"), r1.collect(String, "/drive")
+    with rules((r1, "accept", "{topic: /drive, as: /base/drive}")):
+        prime(publisher, there, text, data_of)
+        renamed = route(r1, "/r1/drive")
+        assert (renamed.local_name, renamed.peer, renamed.direction) == ("/base/drive", "alice", Route.DIRECTION_IN)
+        assert plain.snapshot() == []
+    alice.destroy(publisher)
+    r1.destroy(there, plain)
 
 
 def test_a_rule_may_speak_of_nodes_and_never_wins(r1, r2):
@@ -278,6 +293,51 @@ def test_a_subscription_of_another_type_is_told(r1, r2):
     r2.destroy(there)
 
 
+@contextlib.contextmanager
+def ghost(fleet, *offers):
+    """A client that is none of ours, and offers topics as it likes."""
+    with wire.Line(fleet.port) as line:
+        line.log_in("ghost")
+        stop = threading.Event()
+        serving = threading.Thread(target=line.serve, args=(stop.is_set,), daemon=True)
+        for number, offer in enumerate(offers):
+            line.send(wire.offer(number, *offer))
+        serving.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            serving.join(10)
+            line.send(wire.goodbye())
+
+
+def test_a_type_that_is_not_installed_closes_the_route_and_is_told(fleet, r2):
+    with rules((r2, "want", "/ghost/**")), ghost(fleet, ("/thing", "no_such_package/msg/Thing")):
+        closed = route(r2, "/ghost/thing", lambda found: found.state == Route.STATE_CLOSED)
+        assert "no_such_package/msg/Thing is not installed here" in closed.reason, closed
+        assert "install the ROS package no_such_package" in closed.reason, closed
+        status = fleet.wait_for_status(lambda status: fleet.client_status("r2", status).problems, "the problem of r2")
+        assert fleet.client_status("r2", status).problems[0].startswith("/ghost/thing: it cannot be published here")
+    fleet.wait_for_status(lambda status: not fleet.client_status("r2", status).problems, "the end of the problem")
+
+
+def test_a_type_hash_that_differs_closes_the_route_and_is_told_with_both(fleet, r2):
+    other = "RIHS01_" + "b" * 64
+    there = r2.collect(String, "/ghost/typed")
+    with rules((r2, "want", "/ghost/**")), ghost(fleet, ("/typed", "std_msgs/msg/String", other)):
+        closed = route(r2, "/ghost/typed", lambda found: found.state == Route.STATE_CLOSED)
+        # The hash of std_msgs/msg/String on every distribution that has hashes.
+        installed = "RIHS01_df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18"
+        assert other in closed.reason and installed in closed.reason, closed
+        assert closed.type_hash == other
+        status = fleet.wait_for_status(lambda status: fleet.client_status("r2", status).problems, "the problem of r2")
+        problems = fleet.client_status("r2", status).problems
+        assert all(problem.startswith("/ghost/typed: ") for problem in problems), problems
+        assert any("RIHS01_bbbbb" in problem and "RIHS01_df668c" in problem for problem in problems), problems
+    fleet.wait_for_status(lambda status: not fleet.client_status("r2", status).problems, "the end of the problem")
+    r2.destroy(there)
+
+
 def test_the_command_line_shows_routes_and_changes_rules(fleet, r1):
     publisher = r1.publisher(String, "/by_hand")
     client = fleet.clients["r1"]
@@ -309,8 +369,13 @@ def test_the_command_line_shows_routes_and_changes_rules(fleet, r1):
 def test_without_a_client_or_with_several_the_command_line_says_what_to_do(exchange, domains):
     exchange.start()
     shared = domains.next()
-    first, second = exchange.robot("r1", domain=shared), exchange.operator("alice", domain=shared)
+    first = exchange.robot("r1", domain=shared)
+    second = exchange.operator("alice", domain=shared, flags=["--kind", "observer"])
     exchange.wait_on("r1", "alice")
+    node = "/switchboard_operator"
+    refused = second.graph.call(AddRule, f"{node}/add_rule", section="offer", rule="/x")
+    assert not refused.success and "an observer only looks" in refused.message, refused
+    assert second.graph.call(AddRule, f"{node}/add_rule", section="want", rule="/*/x").success
 
     def several():
         done = subprocess.run(

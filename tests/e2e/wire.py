@@ -56,6 +56,15 @@ def login(client_id, kind=ROBOT, name="", host_name="test", software="0", distro
     )
 
 
+def offer(channel, name, type_name, type_hash=""):
+    """Offers one topic, reliable and volatile."""
+    no_limits = varint(0) * 2 + varint(0) + varint(0)  # deadline, lifespan, automatic liveliness, lease
+    qos = varint(1) + varint(0) + varint(10) + no_limits
+    return frame(
+        OFFERS, varint(1) + varint(channel) + varint(0) + text(name) + text(type_name) + text(type_hash) + qos
+    )
+
+
 def goodbye(cause="stopping", reason="the test is done"):
     return frame(GOODBYE, varint(CAUSES.index(cause)) + text(reason))
 
