@@ -5,6 +5,7 @@
     python3 serving.py count /count 0.2          an action that counts, one number every so many seconds
 """
 
+import os
 import sys
 import time
 
@@ -62,12 +63,9 @@ def main():
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        # At once, as a node does that ends: whoever is being served gets no answer.
+        # Whoever is being served gets no answer: threads that are still at work are not waited for.
         del server
         node.destroy_node()
-        sys.stdout.flush()
-        import os
-
         os._exit(0)
 
 

@@ -43,11 +43,11 @@ def test_a_service_is_there_exactly_while_the_real_one_is(exchange):
     r1, r2 = pair(exchange)
     caller = Caller(r1, "/r2/set_mode")
     assert not caller.ros.wait_for_service(2.0), "nobody serves it yet"
-    for ends in ("stop", "stop"):
+    for _ in range(2):
         node = server(exchange, r2, "set_bool", "/set_mode")
         caller.wait()
         assert caller.ask().get().success
-        getattr(node, ends)()
+        node.stop()
         caller.wait_gone(10.0)
     server(exchange, r2, "set_bool", "/set_mode")
     caller.wait()
