@@ -103,6 +103,16 @@ def test_a_server_that_hangs_or_dies_without_a_word_fails_the_call_at_its_limit(
     r1.process.wait_for_output("a call of /r2/slow has failed")
 
 
+def test_a_server_that_answers_one_by_one_loses_none_of_sixty_calls_at_once(exchange):
+    """A ROS server keeps ten requests and drops the oldest of more without a word."""
+    r1, r2 = pair(exchange)
+    server(exchange, r2, "one_by_one", "/slow", 0.05)
+    caller = Caller(r1, "/r2/slow").wait()
+    asked = [caller.ask() for _ in range(60)]
+    assert all(answer.get().success for answer in asked)
+    print(f"60 calls of 50 ms each, one by one: {max(answer.took for answer in asked):.2f} s")
+
+
 def test_an_observer_calls_nothing(exchange):
     _, r2 = pair(exchange)
     server(exchange, r2, "set_bool", "/set_mode")
