@@ -26,8 +26,8 @@ Examples:
 It is asked in the graph of the robot or the operator (same ROS_DOMAIN_ID). An arrow to the right is what goes to the
 exchange, one to the left what comes from it. QoS is that of the local publishers or subscriptions, OWN that of our own end
 of the route: rel or be (reliable, best_effort), vol or tl (volatile, transient_local), and the depth if it is known. HERE is
-the name in this graph where it is another one. On a narrow terminal TYPE is cut short first; then TYPE, DROP, OWN, QOS,
-PEER, HERE and RATE are left out, in this order.";
+the name in this graph where it is another one. On a narrow terminal HERE and TYPE are cut short first; then TYPE, DROP,
+OWN, QOS, PEER, HERE and RATE are left out, in this order.";
 
 #[derive(Debug, Clone, PartialEq, Args)]
 #[command(after_help = EXAMPLES)]

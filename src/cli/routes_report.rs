@@ -80,7 +80,7 @@ impl RoutesReport {
             Column::new("STATE", Align::Left, 0),
             Column::new("", Align::Left, 0),
             Column::new("EXCHANGE", Align::Left, 0),
-            Column::new("HERE", Align::Left, 6),
+            Column::new("HERE", Align::Left, 6).flexible(),
             Column::new("TYPE", Align::Left, 1).flexible(),
             Column::new("PEER", Align::Left, 5),
             Column::new("QOS", Align::Left, 4),

@@ -2,30 +2,32 @@
 
     python3 serving.py set_bool /set_mode        answers at once
     python3 serving.py slow /slow 2.5            answers after so many seconds, many requests at a time
+    python3 serving.py one_by_one /slow 0.05     answers one request after the other, and keeps as many as servers usually do
     python3 serving.py count /count 0.2          an action that counts, one number every so many seconds
 """
 
+import os
 import sys
 import time
 
 import rclpy
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
-from rclpy.qos import QoSProfile
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.qos import QoSProfile, qos_profile_services_default
 from std_srvs.srv import SetBool
 
 # More than any test asks at a time: a service forgets what it has no room for.
 DEPTH = QoSProfile(depth=500)
 
 
-def serve(node, name, takes):
+def serve(node, name, takes, qos=DEPTH):
     def answer(request, response):
         time.sleep(takes)
         response.success = request.data
         response.message = f"{name} in domain {node.context.get_domain_id()}"
         return response
 
-    node.create_service(SetBool, name, answer, qos_profile=DEPTH, callback_group=ReentrantCallbackGroup())
+    node.create_service(SetBool, name, answer, qos_profile=qos, callback_group=ReentrantCallbackGroup())
 
 
 def act(node, name, pause):
@@ -54,20 +56,21 @@ def main():
     role, name, seconds = [*sys.argv[1:], "0"][:3]
     rclpy.init(args=[])
     node = rclpy.create_node(f"serving{name.replace('/', '_')}")
-    server = act(node, name, float(seconds)) if role == "count" else serve(node, name, float(seconds))
-    executor = MultiThreadedExecutor(num_threads=128)
+    one_by_one = role == "one_by_one"
+    if role == "count":
+        server = act(node, name, float(seconds))
+    else:
+        server = serve(node, name, float(seconds), qos_profile_services_default if one_by_one else DEPTH)
+    executor = SingleThreadedExecutor() if one_by_one else MultiThreadedExecutor(num_threads=128)
     executor.add_node(node)
     try:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        # At once, as a node does that ends: whoever is being served gets no answer.
+        # Whoever is being served gets no answer: threads that are still at work are not waited for.
         del server
         node.destroy_node()
-        sys.stdout.flush()
-        import os
-
         os._exit(0)
 
 

@@ -106,6 +106,19 @@ def test_a_topic_has_another_name_on_the_other_side(r1, r2):
     r2.destroy(image, odom)
 
 
+def test_a_command_has_another_name_where_it_arrives(fleet, r1):
+    alice = fleet.clients["alice"].graph
+    publisher = alice.publisher(String, "/r1/drive")
+    there, plain = r1.collect(String, "/base/drive"), r1.collect(String, "/drive")
+    with rules((r1, "accept", "{topic: /drive, as: /base/drive}")):
+        prime(publisher, there, text, data_of)
+        renamed = route(r1, "/r1/drive")
+        assert (renamed.local_name, renamed.peer, renamed.direction) == ("/base/drive", "alice", Route.DIRECTION_IN)
+        assert plain.snapshot() == []
+    alice.destroy(publisher)
+    r1.destroy(there, plain)
+
+
 def test_a_rule_may_speak_of_nodes_and_never_wins(r1, r2):
     camera = Graph(r1.domain, "camera")
     try:
@@ -317,8 +330,13 @@ def test_the_command_line_shows_routes_and_changes_rules(fleet, r1):
 def test_without_a_client_or_with_several_the_command_line_says_what_to_do(exchange, domains):
     exchange.start()
     shared = domains.next()
-    first, second = exchange.robot("r1", domain=shared), exchange.operator("alice", domain=shared)
+    first = exchange.robot("r1", domain=shared)
+    second = exchange.operator("alice", domain=shared, flags=["--kind", "observer"])
     exchange.wait_on("r1", "alice")
+    node = "/switchboard_operator"
+    refused = second.graph.call(AddRule, f"{node}/add_rule", section="offer", rule="/x")
+    assert not refused.success and "an observer only looks" in refused.message, refused
+    assert second.graph.call(AddRule, f"{node}/add_rule", section="want", rule="/*/x").success
 
     def several():
         done = subprocess.run(
