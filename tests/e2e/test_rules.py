@@ -232,7 +232,7 @@ def test_a_subscription_that_asks_for_more_is_told_everywhere_while_it_is_there(
         prime(publisher, content, text, data_of)
         assert any(map(in_words, fleet.client_status("r2").problems))
         r2.destroy(there)
-        fleet.wait_for_status(lambda status: not fleet.client_status("r2", status).problems, "the end of the problem")
+        wait_for_no_problem(fleet)
         connection.wait_until(lambda line: line is connection.latest and not line.problems, "the end of the problem")
         assert route(r2, "/r1/weak").state == Route.STATE_OPEN
         r2.destroy(content)
@@ -272,14 +272,27 @@ def ghost(fleet, *offers):
             line.send(wire.goodbye())
 
 
+def wait_for_problem(fleet, begin, *words):
+    """Until the server's status tells of a problem of r2 that begins so and has these words."""
+
+    def told(status):
+        problems = fleet.client_status("r2", status).problems
+        return any(problem.startswith(begin) and all(word in problem for word in words) for problem in problems)
+
+    fleet.wait_for_status(told, f"a problem of r2 that begins with {begin!r}")
+
+
+def wait_for_no_problem(fleet):
+    fleet.wait_for_status(lambda status: not fleet.client_status("r2", status).problems, "the end of the problem")
+
+
 def test_a_type_that_is_not_installed_closes_the_route_and_is_told(fleet, r2):
     with rules((r2, "want", "/ghost/**")), ghost(fleet, ("/thing", "no_such_package/msg/Thing")):
         closed = route(r2, "/ghost/thing", lambda found: found.state == Route.STATE_CLOSED)
         assert "no_such_package/msg/Thing is not installed here" in closed.reason, closed
         assert "install the ROS package no_such_package" in closed.reason, closed
-        status = fleet.wait_for_status(lambda status: fleet.client_status("r2", status).problems, "the problem of r2")
-        assert fleet.client_status("r2", status).problems[0].startswith("/ghost/thing: it cannot be published here")
-    fleet.wait_for_status(lambda status: not fleet.client_status("r2", status).problems, "the end of the problem")
+        wait_for_problem(fleet, "/ghost/thing: it cannot be published here")
+    wait_for_no_problem(fleet)
 
 
 def test_a_type_hash_that_differs_closes_the_route_and_is_told_with_both(fleet, r2):
@@ -291,11 +304,8 @@ def test_a_type_hash_that_differs_closes_the_route_and_is_told_with_both(fleet, 
         installed = "RIHS01_df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18"
         assert other in closed.reason and installed in closed.reason, closed
         assert closed.type_hash == other
-        status = fleet.wait_for_status(lambda status: fleet.client_status("r2", status).problems, "the problem of r2")
-        problems = fleet.client_status("r2", status).problems
-        assert all(problem.startswith("/ghost/typed: ") for problem in problems), problems
-        assert any("RIHS01_bbbbb" in problem and "RIHS01_df668c" in problem for problem in problems), problems
-    fleet.wait_for_status(lambda status: not fleet.client_status("r2", status).problems, "the end of the problem")
+        wait_for_problem(fleet, "/ghost/typed: ", "RIHS01_bbbbb", "RIHS01_df668c")
+    wait_for_no_problem(fleet)
     r2.destroy(there)
 
 
