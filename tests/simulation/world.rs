@@ -1,5 +1,7 @@
 //! Simulated time, wires, graphs and registry around the real state machines.
 
+mod flow;
+
 use std::{
     collections::{BTreeMap, BinaryHeap},
     net::SocketAddr,
@@ -8,9 +10,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use flow::{Flow, How, Source};
 use switchboard::{
     hub::{Command, Hub, Limits},
-    ids::{ClientId, ConnectionId, FeedId, PublisherId, ReaderId, SessionId, WriterId},
+    ids::{ClientId, ConnectionId, FeedId, ReaderId, SessionId, WriterId},
     model::{ClientKind, Qos, TopicInfo},
     registry::{KnownClient, LoginRecord},
     routes::{
@@ -45,6 +48,8 @@ enum Happening {
     Dial { client: usize, life: u64 },
     Recorded { life: u64, connection: ConnectionId, session: SessionId },
     GraphSettled { client: usize },
+    Source(Source),
+    Drain,
 }
 
 struct Entry {
@@ -174,6 +179,7 @@ pub(crate) struct World {
     /// Sessions of the registry: client, and whether it has ended.
     registry: BTreeMap<SessionId, (LoginRecord, bool)>,
     deliveries: Vec<(String, String)>,
+    flow: Flow,
 }
 
 impl World {
@@ -192,6 +198,7 @@ impl World {
             dead_wires: vec![],
             registry: BTreeMap::new(),
             deliveries: vec![],
+            flow: Flow::default(),
         }
     }
 
@@ -240,21 +247,17 @@ impl World {
             .collect();
         self.deliver_locally(index, name, type_name);
         for reader in readers {
-            let Some(Outgoing { channel, sequence, .. }) =
-                self.clients[index].routes.outgoing(reader, Gid([0; 24]), self.now.mono)
-            else {
-                continue;
-            };
-            let data = Data {
-                id: channel.0,
-                publisher: PublisherId(0),
-                keep: 0,
-                sequence,
-                source_time: self.now.wall,
-                payload: Bytes::from_static(b"cdr"),
-            };
-            self.send_from_client(index, &Frame::Data(data));
+            self.send_sample(index, reader, Bytes::from_static(b"cdr"));
         }
+    }
+
+    fn send_sample(&mut self, client: usize, reader: ReaderId, payload: Bytes) {
+        let routes = &mut self.clients[client].routes;
+        let Some(outgoing) = routes.outgoing(reader, Gid([0; 24]), self.now.mono) else { return };
+        let Outgoing { channel, sequence, publisher, .. } = outgoing;
+        let source_time = self.now.wall;
+        let data = Data { id: channel.0, publisher, keep: 0, sequence, source_time, payload };
+        self.send_from_client(client, &Frame::Data(data));
     }
 
     pub(crate) fn forget_deliveries(&mut self) {
@@ -377,6 +380,8 @@ impl World {
                     self.carry_out_hub();
                 }
             }
+            Happening::Source(source) => self.publish_from(source),
+            Happening::Drain => self.drain_slow_links(),
             Happening::GraphSettled { client } => {
                 self.clients[client].settling = false;
                 let snapshot = self.clients[client].graph.snapshot();
@@ -456,6 +461,7 @@ impl World {
                     let topic = client.graph.writers[&writer].clone();
                     // Our own readers of that topic do not hear our own writers.
                     self.deliver_locally(index, &topic.name, &topic.type_name);
+                    self.note_arrival(index, &topic.name, &data.payload);
                 }
             }
             Output::Ended(end) => {
@@ -488,9 +494,9 @@ impl World {
                         end.session.handle_decision(Err(farewell), self.now);
                     }
                 }
-                Command::Send { to, packet, .. } | Command::Deliver { to, packet, .. } => {
-                    self.transmit_packet(to, Side::Client, &packet)
-                }
+                Command::Deliver { to, label, packet } => self.send_to_client(to, packet, How::Message(label)),
+                Command::SendBehind { to, class, packet } => self.send_to_client(to, packet, How::Behind(class)),
+                Command::Send { to, class, packet } => self.send_to_client(to, packet, How::Control(class)),
                 Command::End { to, farewell } => {
                     if let Some(end) = self.server_ends.get_mut(&to) {
                         end.session.handle_stop(farewell);
@@ -523,12 +529,22 @@ impl World {
         while let Some(command) = self.clients[index].routes.poll_command() {
             let graph = &mut self.clients[index].graph;
             let changed = match command {
-                RouteCommand::Send(frame) => {
+                RouteCommand::Send(frame) | RouteCommand::SendBehind(_, frame) => {
                     self.send_from_client(index, &frame);
                     false
                 }
+                RouteCommand::FinishReader(reader) => {
+                    self.clients[index].routes.handle_reader_done(reader);
+                    false
+                }
                 RouteCommand::CreateReader(reader, topic) => graph.readers.insert(reader, topic).is_none(),
-                RouteCommand::HoldReader(..) => false,
+                RouteCommand::HoldReader(reader, hold) => {
+                    match hold {
+                        true => self.flow.held.insert(reader),
+                        false => self.flow.held.remove(&reader),
+                    };
+                    false
+                }
                 RouteCommand::DestroyReader(reader) => graph.readers.remove(&reader).is_some(),
                 RouteCommand::CreateWriter(writer, topic) => graph.writers.insert(writer, topic).is_none(),
                 RouteCommand::DestroyWriter(writer) => graph.writers.remove(&writer).is_some(),
@@ -593,10 +609,14 @@ impl World {
     fn next_timeout(&self) -> Option<Mono> {
         let server = self.server_ends.values().filter_map(|end| end.session.poll_timeout());
         let clients = self.clients.iter().filter_map(|client| client.end.as_ref()?.1.session.poll_timeout());
-        server.chain(clients).min()
+        server.chain(clients).chain(self.hub.poll_timeout()).min()
     }
 
     fn handle_timeouts(&mut self) {
+        if self.hub.poll_timeout().is_some_and(|at| at <= self.now.mono) {
+            self.hub.handle_timeout(self.now);
+            self.carry_out_hub();
+        }
         let mut due: Vec<(ConnectionId, Side)> = vec![];
         let is_due = |end: &End| end.session.poll_timeout().is_some_and(|at| at <= self.now.mono);
         due.extend(self.server_ends.iter().filter(|(_, end)| is_due(end)).map(|(&id, _)| (id, Side::Server)));
