@@ -234,9 +234,6 @@ pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
 pub const ADMIN_PENDING_MAX: usize = 64;
 /// Depth of a writer or reader whose publishers do not tell theirs.
 pub const UNKNOWN_DEPTH: u32 = 10;
-/// Depth of a reliable, volatile writer that waits for nobody any more, since a subscriber took nothing for [`HOLD_MAX`]: a
-/// burst of so many messages still reaches those who take them one by one.
-pub const BURST_DEPTH: u32 = 200;
 /// Publishers behind one topic that are told apart; the others share the place of the last one. More than a graph has on
 /// one topic, and few enough that nobody makes a receiver hold hundreds of writers.
 pub const PUBLISHERS_MAX: usize = 64;

@@ -10,7 +10,7 @@ use ros_process::alone;
 use switchboard::{
     ids::{ReaderId, WriterId},
     model::{Durability, Qos, Reliability, TopicInfo},
-    ros::{Bridge, BridgeEvent, BridgeOptions, RosError, Sample, installed_type_hash},
+    ros::{Bridge, BridgeEvent, BridgeOptions, Published, RosError, Sample, installed_type_hash},
     routes::graph::LocalGraph,
 };
 use tokio::sync::mpsc;
@@ -23,6 +23,8 @@ struct Side {
     events: mpsc::Receiver<BridgeEvent>,
     graph: LocalGraph,
     samples: Vec<Sample>,
+    relieved: usize,
+    done: usize,
 }
 
 impl Side {
@@ -30,7 +32,7 @@ impl Side {
         let (sender, events) = mpsc::channel(queue);
         let options = BridgeOptions { node_name: name.to_owned(), namespace: "/".to_owned() };
         let bridge = Bridge::start(options, sender).unwrap();
-        Side { bridge, events, graph: LocalGraph::default(), samples: Vec::new() }
+        Side { bridge, events, graph: LocalGraph::default(), samples: Vec::new(), relieved: 0, done: 0 }
     }
 
     /// Takes in what has come.
@@ -39,6 +41,8 @@ impl Side {
             match event {
                 BridgeEvent::Graph(graph) => self.graph = graph,
                 BridgeEvent::Sample(sample) => self.samples.push(sample),
+                BridgeEvent::WriterRelieved { .. } => self.relieved += 1,
+                BridgeEvent::ReaderDone { .. } => self.done += 1,
                 other => panic!("{other:?}"),
             }
         }
@@ -226,6 +230,131 @@ fn a_full_queue_loses_nothing_of_a_reader_that_keeps_all() {
             next == COUNT
         });
         assert_eq!(receiver.bridge.reader_counters(ReaderId(1)).unwrap().lost, 0);
+    });
+}
+
+/// Publishes numbers until the bridge wants a pause, and says how many.
+fn publish_until_congested(sender: &Side) -> usize {
+    for n in 0..100_000 {
+        if sender.bridge.publish(WriterId(1), string_message(&n.to_string())).unwrap() == Published::Congested {
+            return n + 1;
+        }
+    }
+    panic!("nothing pushes back");
+}
+
+/// Takes what has come, and returns whether the numbers from `next` on are whole so far.
+fn take_numbers(side: &mut Side, next: &mut usize) {
+    for sample in side.samples.drain(..) {
+        assert!(sample.payload == string_message(&next.to_string()).as_slice(), "sample {next} is missing");
+        *next += 1;
+    }
+}
+
+#[test]
+fn a_held_reader_pushes_back_to_its_publisher_and_nothing_is_lost() {
+    alone("a_held_reader_pushes_back_to_its_publisher_and_nothing_is_lost", &[], || {
+        let about = topic("held", "std_msgs/msg/String", keep_all());
+        let mut sender = Side::start("held_sender", 64);
+        let mut receiver = Side::start("held_receiver", 64);
+        receiver.bridge.create_reader(ReaderId(1), &about).unwrap();
+        sender.bridge.create_writer(WriterId(1), &about).unwrap();
+        sender.until_heard(&about.name);
+        receiver.bridge.hold_reader(ReaderId(1), true);
+        let begun = Instant::now();
+        let published = publish_until_congested(&sender);
+        assert!(begun.elapsed() < Duration::from_secs(2), "publishing waits for nobody: {:?}", begun.elapsed());
+        receiver.turn();
+        // What was on its way when the reader was told.
+        let mut next = 0;
+        take_numbers(&mut receiver, &mut next);
+        assert!(next < published / 10, "{next} of {published} came through a held reader");
+        receiver.bridge.hold_reader(ReaderId(1), false);
+        receiver.until("everything", |side| {
+            take_numbers(side, &mut next);
+            next == published
+        });
+        sender.until("the end of the pause", |side| side.relieved == 1);
+        assert_eq!((receiver.bridge.reader_counters(ReaderId(1)).unwrap().lost, sender.bridge.overrun()), (0, 0));
+    });
+}
+
+#[test]
+fn a_subscriber_that_takes_nothing_is_not_waited_for_for_ever() {
+    alone("a_subscriber_that_takes_nothing_is_not_waited_for_for_ever", &[], || {
+        let about = topic("stuck", "std_msgs/msg/String", keep_all());
+        let mut sender = Side::start("stuck_sender", 64);
+        let stuck = Side::start("stuck_receiver", 64);
+        let mut healthy = Side::start("healthy_receiver", 64);
+        stuck.bridge.create_reader(ReaderId(1), &about).unwrap();
+        healthy.bridge.create_reader(ReaderId(1), &about).unwrap();
+        sender.bridge.create_writer(WriterId(1), &about).unwrap();
+        sender.until("both subscriptions", |side| {
+            side.graph.topics.iter().any(|t| t.name == about.name && t.subscribers.len() == 2)
+        });
+        stuck.bridge.hold_reader(ReaderId(1), true);
+        let published = publish_until_congested(&sender);
+        let last = string_message(&(published - 1).to_string());
+        healthy
+            .until("the last message", |side| side.samples.drain(..).any(|sample| sample.payload == last.as_slice()));
+        assert!(sender.bridge.overrun() > 0, "and what that may have cost is counted");
+    });
+}
+
+#[test]
+fn what_a_publisher_left_behind_is_taken_before_the_reader_is_done() {
+    alone("what_a_publisher_left_behind_is_taken_before_the_reader_is_done", &[], || {
+        const COUNT: usize = 1_000;
+        let about = topic("left", "std_msgs/msg/String", keep_all());
+        let mut sender = Side::start("left_sender", 64);
+        let mut receiver = Side::start("left_receiver", 64);
+        receiver.bridge.create_reader(ReaderId(1), &about).unwrap();
+        sender.bridge.create_writer(WriterId(1), &about).unwrap();
+        sender.until_heard(&about.name);
+        receiver.bridge.hold_reader(ReaderId(1), true);
+        for n in 0..COUNT {
+            sender.bridge.publish(WriterId(1), string_message(&n.to_string())).unwrap();
+        }
+        let publishers = |side: &Side| {
+            let seen = side.graph.topics.iter().find(|t| t.name == about.name);
+            seen.map_or(0, |topic| topic.publishers.len())
+        };
+        receiver.until("the publisher", |side| publishers(side) == 1);
+        sender.bridge.destroy_writer(WriterId(1));
+        receiver.until("its end", |side| publishers(side) == 0);
+        receiver.bridge.finish_reader(ReaderId(1));
+        receiver.bridge.hold_reader(ReaderId(1), false);
+        let mut next = 0;
+        receiver.until("the end of the reader", |side| {
+            take_numbers(side, &mut next);
+            side.done == 1
+        });
+        take_numbers(&mut receiver, &mut next);
+        assert_eq!(next, COUNT);
+    });
+}
+
+#[test]
+fn how_many_samples_a_publisher_keeps_is_found_out() {
+    alone("how_many_samples_a_publisher_keeps_is_found_out", &[], || {
+        let latched = |depth| Qos { durability: Durability::TransientLocal, depth, ..Qos::default() };
+        let about = topic("keeps", "std_msgs/msg/String", latched(3));
+        let sender = Side::start("keeps_sender", 64);
+        let mut receiver = Side::start("keeps_receiver", 64);
+        sender.bridge.create_writer(WriterId(1), &about).unwrap();
+        for n in 0..10 {
+            sender.bridge.publish(WriterId(1), string_message(&n.to_string())).unwrap();
+        }
+        receiver.bridge.create_reader(ReaderId(1), &TopicInfo { qos: latched(0), ..about.clone() }).unwrap();
+        receiver.until("what was published before", |side| side.samples.len() == 3);
+        sender.bridge.publish(WriterId(1), string_message("new")).unwrap();
+        receiver.until("something new", |side| side.samples.len() == 4);
+        let keeps: Vec<u16> = receiver.samples.iter().map(|sample| sample.keep).collect();
+        assert_eq!(keeps, [0, 0, 0, 3]);
+        receiver.samples.clear();
+        receiver.bridge.create_reader(ReaderId(2), &TopicInfo { qos: latched(7), ..about }).unwrap();
+        receiver.until("as much as there is", |side| side.samples.len() == 3);
+        assert!(receiver.samples.iter().all(|sample| sample.keep == 7), "a rule knows better");
     });
 }
 

@@ -27,6 +27,7 @@ use crate::{
 };
 
 mod metering;
+mod pauses;
 mod services;
 mod snapshot;
 
@@ -54,6 +55,15 @@ pub enum Command {
         to: ConnectionId,
         /// What the outbox has to know of it; its tag is the [`FeedId`].
         label: Label,
+        /// What.
+        packet: Packet,
+    },
+    /// Put a control frame into a connection's outbox, behind the topic messages of a class that wait there.
+    SendBehind {
+        /// Which connection.
+        to: ConnectionId,
+        /// Behind what.
+        class: Class,
         /// What.
         packet: Packet,
     },
@@ -429,34 +439,6 @@ impl Hub {
         }
     }
 
-    /// The outbox of `to` took a message of `feed`, but wants the topic to pause: its origin is told so. A slow client
-    /// costs only itself: while others could go on, it holds nobody up for longer than [`defaults::HOLD_MAX`].
-    pub fn handle_congested(&mut self, to: ConnectionId, feed: FeedId, now: Now) {
-        let change = self.feeds.hold(to, feed, holds::Cause::Link, true, now.mono);
-        self.tell_demand(change);
-    }
-
-    /// The outbox of `connection` has room for messages of `class` again.
-    pub fn handle_relieved(&mut self, connection: ConnectionId, class: Class, now: Now) {
-        for change in self.feeds.relieve(connection, class, now.mono) {
-            self.tell_demand(Some(change));
-        }
-    }
-
-    /// When [`Hub::handle_timeout`] is to be called next, if nothing else happens.
-    pub fn poll_timeout(&self) -> Option<Mono> {
-        self.feeds.next_overrule().into_iter().chain(self.calls.poll_timeout()).min()
-    }
-
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Now) {
-        for change in self.feeds.overrule(now.mono) {
-            self.tell_demand(Some(change));
-        }
-        let words = self.calls.handle_timeout(now.mono);
-        self.pass_on(words);
-    }
-
     /// A new reading of a client's clock.
     pub fn handle_clock(&mut self, from: ConnectionId, reading: ClockReading, now: Now) {
         if let Some(line) = self.lines.get_mut(&from) {
@@ -641,16 +623,21 @@ impl Hub {
         }
     }
 
-    fn announce_closed(&mut self, closed: Vec<FeedId>) {
-        let mut sends = Vec::new();
+    /// Tells that feeds are gone, behind what still waits of them.
+    fn announce_closed(&mut self, closed: Vec<(FeedId, Class)>) {
+        let mut sends: BTreeMap<(ConnectionId, Class), Vec<FeedId>> = BTreeMap::new();
         for (&to, line) in &mut self.lines {
-            let told: Vec<FeedId> = closed.iter().copied().filter(|feed| line.announced.remove(feed)).collect();
-            if !told.is_empty() {
-                sends.push((to, told));
+            for &(feed, class) in closed.iter().filter(|(feed, _)| line.announced.remove(feed)) {
+                sends.entry((to, class)).or_default().push(feed);
             }
         }
-        for (to, told) in sends {
-            self.send_list(to, &told, Frame::FeedsClosed);
+        for ((to, class), told) in sends {
+            for chunk in told.chunks(defaults::LIST_CHUNK) {
+                // A list of that length always fits.
+                if let Ok(packet) = Frame::FeedsClosed(chunk.to_vec()).encode() {
+                    self.commands.push_back(Command::SendBehind { to, class, packet });
+                }
+            }
         }
     }
 

@@ -149,19 +149,18 @@ impl Feeds {
         Some(feed)
     }
 
-    /// Ends a channel of `origin`.
-    pub(super) fn close(&mut self, origin: ConnectionId, channel: ChannelId) -> Option<FeedId> {
+    /// Ends a channel of `origin`. Returns the feed and the class of its messages.
+    pub(super) fn close(&mut self, origin: ConnectionId, channel: ChannelId) -> Option<(FeedId, Class)> {
         let feed = self.by_channel.remove(&(origin, channel))?;
-        self.remove(feed);
-        Some(feed)
+        Some((feed, self.remove(feed)?))
     }
 
     /// Ends every channel of `origin`.
-    pub(super) fn close_all(&mut self, origin: ConnectionId) -> Vec<FeedId> {
-        let closed: Vec<FeedId> =
-            self.entries.iter().filter(|(_, entry)| entry.origin == origin).map(|(&feed, _)| feed).collect();
-        for &feed in &closed {
-            self.remove(feed);
+    pub(super) fn close_all(&mut self, origin: ConnectionId) -> Vec<(FeedId, Class)> {
+        let closed = self.entries.iter().filter(|(_, entry)| entry.origin == origin);
+        let closed: Vec<_> = closed.map(|(&feed, entry)| (feed, entry.class)).collect();
+        for (feed, _) in &closed {
+            self.remove(*feed);
         }
         self.by_channel.retain(|(connection, _), _| *connection != origin);
         closed
@@ -339,15 +338,16 @@ impl Feeds {
         }
     }
 
-    fn remove(&mut self, feed: FeedId) {
+    fn remove(&mut self, feed: FeedId) -> Option<Class> {
         self.disputed.remove(&feed);
-        let Some(entry) = self.entries.remove(&feed) else { return };
+        let entry = self.entries.remove(&feed)?;
         for subscriber in entry.subscribers.into_keys() {
             self.forget_behind(subscriber, feed);
         }
         if let Some(mut history) = entry.history {
             history.clear(&mut self.budget);
         }
+        Some(entry.class)
     }
 
     /// Works the demand for `feed` out anew. Returns it if it is another one than the origin was told last.

@@ -148,7 +148,9 @@ fn frames_to(commands: &[Command], to: ConnectionId) -> Vec<Frame> {
     commands
         .iter()
         .filter_map(|command| match command {
-            Command::Send { to: receiver, packet, .. } | Command::Deliver { to: receiver, packet, .. }
+            Command::Send { to: receiver, packet, .. }
+            | Command::SendBehind { to: receiver, packet, .. }
+            | Command::Deliver { to: receiver, packet, .. }
                 if *receiver == to =>
             {
                 Some(decode(packet))

@@ -43,6 +43,23 @@ impl Link {
         congested
     }
 
+    /// Sends a control frame behind the topic messages of `class` that wait.
+    pub fn send_behind(&self, class: Class, frame: &Frame) {
+        match frame.encode() {
+            Ok(packet) => self.send_packet_behind(class, packet),
+            // Every list is cut to size before it comes here.
+            Err(error) => tracing::error!("a control frame was not sent: {error}"),
+        }
+    }
+
+    /// The same with an encoded frame.
+    pub fn send_packet_behind(&self, class: Class, packet: Packet) {
+        match self.outbox.lock().push_behind(class, packet) {
+            Ok(()) => self.filled.notify_one(),
+            Err(_) => self.trouble.notify_one(),
+        }
+    }
+
     /// How many messages of which topics were dropped since this was asked last (see [`Outbox::take_drops`]).
     pub fn take_drops(&self) -> Vec<(u32, u64)> {
         self.outbox.lock().take_drops()

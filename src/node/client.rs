@@ -177,6 +177,12 @@ impl Client {
                         handle.link().send_control(&frame);
                     }
                 }
+                RouteCommand::SendBehind(class, frame) => {
+                    if let Some((_, handle)) = &self.line.connection {
+                        handle.link().send_behind(class, &frame);
+                    }
+                }
+                RouteCommand::FinishReader(reader) => self.bridge.finish_reader(reader),
                 RouteCommand::CreateReader(reader, topic) => {
                     tracing::debug!(topic = topic.name, "reading, since somebody wants it");
                     match self.bridge.create_reader(reader, &topic) {
@@ -269,6 +275,7 @@ impl Client {
         match event {
             BridgeEvent::Graph(graph) => self.routes.handle_graph(graph),
             BridgeEvent::Sample(sample) => self.send_message(sample),
+            BridgeEvent::ReaderDone { reader } => self.routes.handle_reader_done(reader),
             BridgeEvent::WriterRelieved { writer } => self.writer_congested(writer, false),
             BridgeEvent::ReaderFailed { reader, reason } => self.routes.handle_reader_failed(reader, &reason),
             BridgeEvent::Request { server, request, payload } => {

@@ -190,6 +190,11 @@ impl Exchange {
                         self.hub.handle_congested(to, FeedId(label.tag), now());
                     }
                 }
+                Command::SendBehind { to, class, packet } => {
+                    if let Some(peer) = self.peers.get(&to) {
+                        peer.handle.link().send_packet_behind(class, packet);
+                    }
+                }
                 Command::Send { to, class, packet } => {
                     if let Some(peer) = self.peers.get(&to) {
                         peer.handle.link().send(class, packet);

@@ -89,10 +89,19 @@ impl Outbox {
             None if self.control.len() >= defaults::CONTROL_QUEUE_MAX => return Err(ControlOverflow),
             None => self.control.push_back(packet),
             Some(index) => {
-                let waiting = Waiting { tag: None, reliable: true, latest_only: false, packet };
-                self.data[index].push(waiting, &mut self.drops);
+                let waiting = Waiting { tag: None, reliable: true, latest_only: false, pinned: false, packet };
+                self.data[index].push(waiting, &mut self.drops, &mut self.control);
             }
         }
+        Ok(())
+    }
+
+    /// Puts a control frame behind the topic messages of `class` that wait, for it says that no more of some topic will come.
+    /// It is never dropped: should the messages before it be, it goes with the other control frames.
+    pub fn push_behind(&mut self, class: Class, packet: Packet) -> Result<(), ControlOverflow> {
+        let Some(index) = class.data_index().filter(|_| !self.finished) else { return self.push(class, packet) };
+        let waiting = Waiting { tag: None, reliable: true, latest_only: false, pinned: true, packet };
+        self.data[index].push(waiting, &mut self.drops, &mut self.control);
         Ok(())
     }
 
@@ -108,7 +117,8 @@ impl Outbox {
         let Label { tag, reliable, latest_only, .. } = label;
         // Of what may be replaced by something newer, anything may be lost.
         let reliable = reliable && !latest_only;
-        queue.push(Waiting { tag: Some(tag), reliable, latest_only, packet }, &mut self.drops);
+        let waiting = Waiting { tag: Some(tag), reliable, latest_only, pinned: false, packet };
+        queue.push(waiting, &mut self.drops, &mut self.control);
         reliable && queue.is_congested()
     }
 
@@ -302,6 +312,20 @@ mod tests {
             assert_eq!(outbox.take_relieved(), None, "once");
             assert!(!outbox.push_message(reliable(1), packet("again")));
         }
+    }
+
+    #[test]
+    fn the_end_of_a_topic_comes_behind_its_messages_and_survives_them() {
+        let mut outbox = Outbox::new();
+        outbox.push_message(reliable(1), packet("message"));
+        outbox.push_behind(Class::State, packet("end")).unwrap();
+        outbox.push(Class::Control, packet("control")).unwrap();
+        outbox.push_message(reliable(2), packet("other"));
+        assert_eq!(tags(&mut outbox), ["control", "message", "end", "other"]);
+        outbox.push_message(reliable(1), packet("message"));
+        outbox.push_behind(Class::State, packet("end")).unwrap();
+        outbox.push_message(reliable(2), large(defaults::DATA_QUEUE_BYTES));
+        assert_eq!((outbox.pop(), outbox.dropped()), (Some(packet("end")), 1));
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(super) struct Waiting {
     pub(super) tag: Option<u32>,
     pub(super) reliable: bool,
     pub(super) latest_only: bool,
+    /// Whether it must not be lost with the messages that it comes behind.
+    pub(super) pinned: bool,
     pub(super) packet: Packet,
 }
 
@@ -38,7 +40,8 @@ struct Lane {
 impl Queue {
     /// Takes a packet, and gives up others for it, or it for others. A packet larger than the whole queue may wait alone:
     /// otherwise it could never be sent.
-    pub(super) fn push(&mut self, packet: Waiting, drops: &mut Drops) {
+    /// What is pinned goes to `control` instead of being given up: all that it came behind is gone then.
+    pub(super) fn push(&mut self, packet: Waiting, drops: &mut Drops, control: &mut VecDeque<Packet>) {
         if let Some(tag) = packet.tag.filter(|_| packet.latest_only)
             && let Some(number) = self.latest.get(&tag)
             && let Some(index) = self.best_effort.position(*number)
@@ -59,7 +62,10 @@ impl Queue {
             } else if !packet.reliable {
                 return drops.count(packet.tag);
             } else if let Some((_, oldest)) = self.reliable.pop() {
-                drops.count(oldest.tag);
+                match oldest.pinned {
+                    true => control.push_back(oldest.packet),
+                    false => drops.count(oldest.tag),
+                }
             }
         }
         let number = self.next_number;

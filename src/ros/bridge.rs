@@ -61,6 +61,11 @@ pub enum BridgeEvent {
         /// Why, with the topic.
         reason: String,
     },
+    /// Everything is taken that a reader had when [`Bridge::finish_reader`] was called.
+    ReaderDone {
+        /// Which.
+        reader: ReaderId,
+    },
     /// A writer that was congested ([`Published::Congested`]) has room again.
     WriterRelieved {
         /// Which.
@@ -254,6 +259,16 @@ impl Bridge {
         }
     }
 
+    /// Tells with [`BridgeEvent::ReaderDone`], behind its samples, when a reader has no more of them; not while it is held.
+    /// Unknown ids are ignored.
+    pub fn finish_reader(&self, id: ReaderId) {
+        let reader = self.parts.shared.readers.lock().get(&id).cloned();
+        if let Some(reader) = reader {
+            reader.finishing.store(true, Ordering::SeqCst);
+            self.readers_changed();
+        }
+    }
+
     /// What became of the samples of a reader; `None` for unknown ids.
     pub fn reader_counters(&self, id: ReaderId) -> Option<ReaderCounters> {
         let readers = self.parts.shared.readers.lock();
@@ -273,7 +288,13 @@ impl Bridge {
         if self.parts.writers.read().contains_key(&id) {
             return Err(RosError::DuplicateWriter(id));
         }
-        let writer = Arc::new(Writer::create(&self.parts.node, id, topic, self.parts.events.clone())?);
+        let writer = Arc::new(Writer::create(
+            &self.parts.node,
+            id,
+            topic,
+            self.parts.shared.clone(),
+            self.parts.events.clone(),
+        )?);
         match self.parts.writers.write().entry(id) {
             Entry::Occupied(_) => Err(RosError::DuplicateWriter(id)),
             Entry::Vacant(place) => {
@@ -283,7 +304,7 @@ impl Bridge {
         }
     }
 
-    /// Takes a writer off the graph. Unknown ids are ignored.
+    /// Takes a writer off the graph, when its subscribers have taken all that they can. Unknown ids are ignored.
     pub fn destroy_writer(&self, id: WriterId) {
         let Some(removed) = self.parts.writers.write().remove(&id) else { return };
         self.parts.dropped_before.fetch_add(removed.dropped(), Ordering::Relaxed);

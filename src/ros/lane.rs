@@ -28,6 +28,8 @@ pub(super) trait Outlet: Send + Sync + 'static {
     fn is_acknowledged(&self) -> bool;
     /// Goes on without waiting for anybody: who does not take samples in time loses the oldest.
     fn overrun(&self) -> Result<(), RosError>;
+    /// Whether the graph is being left: nothing is worth waiting for.
+    fn is_abandoned(&self) -> bool;
     /// There is room in the queue again.
     fn relieved(&self);
 }
@@ -110,9 +112,16 @@ impl<O: Outlet> Lane<O> {
         self.inner.state.lock().dropped
     }
 
-    /// Ends the thread soon. Returns it, if there is one, so that somebody can wait for its end.
+    /// Ends it when all is published and acknowledged, or nobody has taken anything for a while. Returns the
+    /// thread that sees to that, if there is one, so that somebody can wait for its end.
     pub(super) fn close(&self) -> Option<JoinHandle<()>> {
-        self.inner.state.lock().closing = true;
+        let mut state = self.inner.state.lock();
+        state.closing = true;
+        let needs_none = state.running || state.count == 0 || self.inner.outlet.is_abandoned();
+        if !needs_none && let Err(error) = self.start(&mut state) {
+            tracing::warn!("a writer ends at once, and what was not acknowledged with it: {error}");
+        }
+        drop(state);
         self.inner.filled.notify_all();
         self.thread.lock().take()
     }
@@ -130,7 +139,7 @@ impl<O: Outlet> Inner<O> {
     fn run(&self) {
         let mut progress = Instant::now();
         let mut state = self.state.lock();
-        while !state.closing {
+        while !(state.closing && self.outlet.is_abandoned()) {
             let Some(payload) = state.queue.front().cloned() else {
                 // Under the lock, so that what comes next goes directly and behind all of this.
                 if state.overrun || self.outlet.is_acknowledged() {
@@ -138,8 +147,16 @@ impl<O: Outlet> Inner<O> {
                     state.running = false;
                     return;
                 }
-                self.filled.wait_for(&mut state, IDLE);
-                progress = Instant::now();
+                if !state.closing {
+                    self.filled.wait_for(&mut state, IDLE);
+                    progress = Instant::now();
+                    continue;
+                }
+                if progress.elapsed() >= ACKNOWLEDGED_WITHIN {
+                    state.running = false;
+                    return;
+                }
+                self.filled.wait_for(&mut state, LOOK_AGAIN);
                 continue;
             };
             if state.bytes >= BYTES_UNSURE && !state.overrun {
@@ -233,6 +250,8 @@ const COUNT_UNSURE: usize = 4_500;
 const BYTES_UNSURE: usize = defaults::DATA_QUEUE_BYTES;
 /// How long an idle thread waits before it looks whether all is acknowledged.
 const IDLE: Duration = Duration::from_millis(500);
+/// How long a writer that ends waits for acknowledgements: Fast DDS asks for them every 3 s.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(4);
 /// Pause before a writer that had no room is tried again.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -271,6 +290,10 @@ mod tests {
         fn overrun(&self) -> Result<(), RosError> {
             self.overrun.store(true, Ordering::SeqCst);
             Ok(())
+        }
+
+        fn is_abandoned(&self) -> bool {
+            true
         }
 
         fn relieved(&self) {

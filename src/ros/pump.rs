@@ -24,7 +24,7 @@ pub(super) struct Pump {
     /// Those that are waited for, ordered by id.
     readers: Vec<Arc<Reader>>,
     generation: Option<u64>,
-    /// What still has to be told. At most one entry per reader.
+    /// What still has to be told. At most two entries per reader.
     untold: Vec<BridgeEvent>,
 }
 
@@ -68,7 +68,8 @@ impl Pump {
             }
             // During a pause nothing is waited for but the wake-up: the samples stay where they are.
             let readers: &[Arc<Reader>] = if pause.is_some() { &[] } else { &self.readers };
-            let timeout = if pause.is_some() || !self.untold.is_empty() { RETRY } else { LOOK_UP };
+            let finishing = readers.iter().any(|reader| reader.finishing.load(Ordering::SeqCst));
+            let timeout = if pause.is_some() || !self.untold.is_empty() || finishing { RETRY } else { LOOK_UP };
             let endpoints = Endpoints { readers, ..Endpoints::default() };
             if let Err(error) = self.waits.wait(endpoints, timeout, &mut ready) {
                 failed_waits += 1;
@@ -84,6 +85,12 @@ impl Pump {
                 let over = reason == Pause::Queue || self.room.is_free();
                 pause = if over { None } else { pause };
                 continue;
+            }
+            // Those that may have nothing more are asked too.
+            for (index, reader) in self.readers.iter().enumerate() {
+                if reader.finishing.load(Ordering::SeqCst) && !ready.readers.contains(&index) {
+                    ready.readers.push(index);
+                }
             }
             // The first in line is another one each time: when room is short, it is shared.
             turn = turn.wrapping_add(1);
@@ -145,7 +152,12 @@ impl Pump {
                     }));
                 }
                 Taken::Own => {}
-                Taken::Nothing => return Drained::Done,
+                Taken::Nothing => {
+                    if reader.finishing.swap(false, Ordering::SeqCst) {
+                        self.untold.push(BridgeEvent::ReaderDone { reader: reader.id });
+                    }
+                    return Drained::Done;
+                }
                 // One failure per turn: others get theirs, and a middleware that always fails is not asked in a loop.
                 Taken::Failed(reason) => {
                     drop(permit);

@@ -33,6 +33,8 @@ pub(super) struct Reader {
     pub(super) given_up: AtomicBool,
     /// Set while its samples are to stay where they are.
     pub(super) held: AtomicBool,
+    /// Set while it is to be told when there are no more samples.
+    pub(super) finishing: AtomicBool,
     /// Failed takes in a row.
     pub(super) failures: AtomicU32,
 }
@@ -99,6 +101,7 @@ impl Reader {
             counters: Counters::default(),
             given_up: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            finishing: AtomicBool::new(false),
             failures: AtomicU32::new(0),
         })
     }

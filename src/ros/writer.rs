@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use r2r_rcl as ffi;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
-    bridge::BridgeEvent,
+    bridge::{BridgeEvent, Shared},
     buffer, default_message,
     error::RosError,
     lane::{Lane, Outlet, Published},
@@ -47,6 +47,7 @@ impl Writer {
         node: &Arc<Node>,
         id: WriterId,
         topic: &TopicInfo,
+        shared: Arc<Shared>,
         events: mpsc::Sender<BridgeEvent>,
     ) -> Result<Writer, RosError> {
         let publisher = Publisher::create(node, topic)?;
@@ -58,6 +59,7 @@ impl Writer {
             id,
             topic: topic.clone(),
             publisher: RwLock::new(Arc::new(publisher)),
+            shared,
             events,
             ending: AtomicBool::new(false),
         })))
@@ -111,7 +113,8 @@ impl Writer {
         }
     }
 
-    /// Ends its thread soon, if it has one, and returns it.
+    /// Ends it when its subscribers have taken all that they can. If that takes a while, a thread sees to it, and is
+    /// returned.
     pub(super) fn close(&self) -> Option<JoinHandle<()>> {
         match self {
             Writer::Free(_) => None,
@@ -128,7 +131,9 @@ pub(super) struct Waiting {
     id: WriterId,
     topic: TopicInfo,
     publisher: RwLock<Arc<Publisher>>,
+    shared: Arc<Shared>,
     events: mpsc::Sender<BridgeEvent>,
+    /// Whether nobody wants to know any more when there is room.
     ending: AtomicBool,
 }
 
@@ -153,13 +158,23 @@ impl Outlet for Waiting {
             "a subscriber takes nothing: from now on it is not waited for, and loses what it does not take in time"
         );
         // Those who do take have taken all by now: nothing is lost to them with the old publisher.
-        let qos = Qos { depth: defaults::BURST_DEPTH, ..self.topic.qos };
+        let qos = Qos { depth: defaults::DEPTH_MAX, ..self.topic.qos };
         let topic = TopicInfo { qos, ..self.topic.clone() };
-        let node = self.publisher().node.clone();
-        let free = Arc::new(Publisher::create(&node, &topic)?);
+        let old = self.publisher();
+        let free = Arc::new(Publisher::create(&old.node, &topic)?);
+        // Nobody gets what is published before it knows the new one.
+        let end = Instant::now() + MATCH_LIMIT;
+        while free.subscriptions() < old.subscriptions() && Instant::now() < end && !self.is_abandoned() {
+            std::thread::sleep(RETRY);
+        }
+        drop(old);
         let old = std::mem::replace(&mut *self.publisher.write(), free);
         drop(old);
         Ok(())
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.shared.stop.load(Ordering::SeqCst)
     }
 
     fn relieved(&self) {
@@ -174,6 +189,8 @@ impl Outlet for Waiting {
     }
 }
 
+/// How long subscribers may take to know a publisher that takes the place of another.
+const MATCH_LIMIT: Duration = Duration::from_secs(1);
 /// Pause before an event that found the queue full is told again.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -217,6 +234,19 @@ impl Publisher {
         let code =
             unsafe { ffi::rcl_publish_serialized_message(self.publisher.as_ptr(), &message, std::ptr::null_mut()) };
         rcl::check(code, || format!("publish on {}", self.topic))
+    }
+
+    /// Subscriptions that get what is published; 0 if the middleware does not tell.
+    fn subscriptions(&self) -> usize {
+        let mut count = 0;
+        // SAFETY: the publisher is valid, and the count is written before the call returns.
+        let code = unsafe { ffi::rcl_publisher_get_subscription_count(self.publisher.as_ptr(), &mut count) };
+        if code != ffi::RCL_RET_OK as ffi::rcl_ret_t {
+            // SAFETY: forgets the error state of this thread.
+            unsafe { ffi::rcutils_reset_error() };
+            return 0;
+        }
+        count
     }
 
     /// Whether every subscriber has what was published reliably, as far as the middleware can tell.

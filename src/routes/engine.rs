@@ -281,6 +281,11 @@ impl Routes {
         self.unsettled = true;
     }
 
+    /// Everything is taken that `reader` has of publishers that are gone.
+    pub fn handle_reader_done(&mut self, reader: ReaderId) {
+        self.offers.handle_reader_done(reader, &mut self.output);
+    }
+
     /// A local topic cannot be read. It is tried again when the demand or the topic changes, and after a while.
     pub fn handle_reader_failed(&mut self, reader: ReaderId, reason: &str) {
         self.offers.handle_reader_failed(reader, reason, &mut self.output);

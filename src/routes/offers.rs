@@ -126,6 +126,8 @@ struct OfferState {
     congested: bool,
     /// Whether the reader was told to pause.
     paused: bool,
+    /// Whether the last publisher is gone, and the offer goes too once all that it published is taken.
+    ending: bool,
 }
 
 impl Offers {
@@ -156,8 +158,12 @@ impl Offers {
             (true, None) => state.create_reader(&mut self.by_reader, output),
             (false, Some(reader)) => {
                 state.take_reader();
+                let ending = state.ending;
                 self.by_reader.remove(&reader);
                 output.push(RouteCommand::DestroyReader(reader));
+                if ending {
+                    return self.withdraw(demand.channel, output);
+                }
             }
             _ => {}
         }
@@ -167,6 +173,15 @@ impl Offers {
         }
         state.held = demand.held && demand.wanted;
         state.pause(output);
+    }
+
+    pub(super) fn handle_reader_done(&mut self, reader: ReaderId, output: &mut Output) {
+        let Some(&channel) = self.by_reader.get(&reader) else { return };
+        if self.channels.get(&channel).is_some_and(|state| state.ending) {
+            self.by_reader.remove(&reader);
+            output.push(RouteCommand::DestroyReader(reader));
+            self.withdraw(channel, output);
+        }
     }
 
     pub(super) fn handle_congested(&mut self, reader: ReaderId, output: &mut Output) {
@@ -190,6 +205,10 @@ impl Offers {
             state.take_reader();
             state.failure = Some(Failure::new(reason));
             output.push(RouteCommand::DestroyReader(reader));
+            if state.ending {
+                let channel = state.channel;
+                self.withdraw(channel, output);
+            }
         }
     }
 
@@ -264,8 +283,14 @@ impl Offers {
         let Outcome { mut wanted, mut closed } = wanted_offers(world);
         let mut withdrawn = Vec::new();
         self.by_key.retain(|key, channel| {
-            let state = self.channels.get_mut(channel);
-            let stays = state.zip(wanted.get(key)).is_some_and(|(state, (wanted, _))| state.wanted.become_like(wanted));
+            let stays = self.channels.get_mut(channel).is_some_and(|state| match wanted.get(key) {
+                Some((wanted, _)) => {
+                    state.ending = false;
+                    state.wanted.become_like(wanted)
+                }
+                // What its publishers have published is still to come.
+                None => state.end(output),
+            });
             if stays {
                 // Taken out: what is left is new.
                 if let (Some((_, seen)), Some(state)) = (wanted.remove(key), self.channels.get_mut(channel)) {
@@ -309,6 +334,14 @@ impl Offers {
             output.send_list(&fresh, Frame::Offers);
         }
     }
+
+    /// Ends an offer whose messages have all been sent.
+    fn withdraw(&mut self, channel: ChannelId, output: &mut Output) {
+        if let Some(state) = self.channels.remove(&channel) {
+            self.by_key.remove(&state.key);
+            output.push(RouteCommand::SendBehind(state.class, Frame::Withdraw(vec![channel])));
+        }
+    }
 }
 
 impl OfferState {
@@ -332,6 +365,7 @@ impl OfferState {
             held: false,
             congested: false,
             paused: false,
+            ending: false,
         }
     }
 
@@ -339,6 +373,15 @@ impl OfferState {
     fn take_reader(&mut self) -> Option<ReaderId> {
         (self.held, self.congested, self.paused) = (false, false, false);
         self.reader.take()
+    }
+
+    /// The last publisher is gone. Returns whether there is still something to take.
+    fn end(&mut self, output: &mut Output) -> bool {
+        let Some(reader) = self.reader else { return false };
+        if !std::mem::replace(&mut self.ending, true) {
+            output.push(RouteCommand::FinishReader(reader));
+        }
+        true
     }
 
     /// Tells the reader to pause or to go on, if it was told otherwise before.

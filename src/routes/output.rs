@@ -8,6 +8,7 @@ use crate::{
     defaults,
     ids::{CallId, CallerId, ReaderId, RequestId, ServerId, WriterId},
     model::{ServiceInfo, TopicInfo},
+    outbox::Class,
     wire::Frame,
 };
 
@@ -16,10 +17,14 @@ use crate::{
 pub enum RouteCommand {
     /// Send this frame to the exchange.
     Send(Frame),
+    /// Send this frame to the exchange, behind the messages of that class that wait.
+    SendBehind(Class, Frame),
     /// Begin to read a local topic. If that fails, say so with [`super::Routes::handle_reader_failed`].
     CreateReader(ReaderId, TopicInfo),
     /// Take no more samples of it for now (`true`), or go on.
     HoldReader(ReaderId, bool),
+    /// Say with [`super::Routes::handle_reader_done`] when all that it has is taken.
+    FinishReader(ReaderId),
     /// Read it no more.
     DestroyReader(ReaderId),
     /// Begin to publish a local topic. If that fails, say so with [`super::Routes::handle_writer_failed`].

@@ -147,8 +147,14 @@ fn an_offer_ends_with_its_last_publisher_and_comes_back_with_a_new_one() {
     // Our own reader keeps the topic in the graph.
     routes.handle_graph(graph(&[("/odom", ODOM, false, true)]));
     let commands = drain(&mut routes);
+    let [RouteCommand::FinishReader(reader)] = commands[..] else { panic!("{commands:?}") };
+    assert!(routes.outgoing(reader, Gid([0; 24]), Mono::default()).is_some(), "what it published still comes");
+    routes.handle_graph(graph(&[("/odom", ODOM, false, true)]));
+    assert_eq!(drain(&mut routes), []);
+    routes.handle_reader_done(reader);
+    let commands = drain(&mut routes);
     assert!(
-        matches!(&commands[..], [RouteCommand::DestroyReader(_), RouteCommand::Send(Frame::Withdraw(gone))] if gone[..] == [first]),
+        matches!(&commands[..], [RouteCommand::DestroyReader(_), RouteCommand::SendBehind(Class::State, Frame::Withdraw(gone))] if gone[..] == [first]),
         "{commands:?}"
     );
     routes.handle_graph(graph(&[("/odom", ODOM, true, false)]));

@@ -1,9 +1,9 @@
 """A program that publishes numbered messages as fast as the middleware lets it, in a process of its own: a blocked publisher
 holds up every thread of a Python process.
 
-    python3 flooder.py TOPIC COUNT SIZE
+    python3 flooder.py TOPIC COUNT SIZE LIVES_ON
 
-It lives until it is killed.
+It ends when all is acknowledged, or, if LIVES_ON is 1, lives until it is killed.
 
 It waits for a subscription first. A full KEEP_ALL writer blocks, and then says that it could not publish: then the same
 message is published again, so none is left out.
@@ -25,7 +25,7 @@ def text(number, size):
     return f"{number:08d}".ljust(size, ".")
 
 
-def main(topic, count, size):
+def main(topic, count, size, lives_on):
     context = Context()
     context.init(args=[])
     node = Node("flooder", context=context, use_global_arguments=False, enable_rosout=False)
@@ -50,9 +50,11 @@ def main(topic, count, size):
     while not publisher.wait_for_all_acked():
         pass
     print("acknowledged", flush=True)
-    # With its publisher a topic goes, and what is still on its way with it.
-    signal.pause()
+    if lives_on:
+        signal.pause()
+    node.destroy_node()
+    context.shutdown()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1")

@@ -102,6 +102,13 @@ class Process:
                 return int(line.split()[1]) * 1024
         raise AssertionError(f"{self.name} has no VmRSS")
 
+    def peak_bytes(self):
+        """The most that it ever had in RAM (VmHWM)."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError(f"{self.name} has no VmHWM")
+
     def threads(self):
         return len(os.listdir(f"/proc/{self.pid}/task"))
 

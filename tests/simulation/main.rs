@@ -281,3 +281,82 @@ fn a_service_that_stops_takes_its_calls_and_its_proxies_with_it() {
         check_services(&mut world, seed);
     }
 }
+
+const COUNT: u64 = 6_000;
+
+/// A robot that publishes as fast as it may, and two who listen, one of them over a link that takes `rate` messages in 10 ms.
+fn a_flood(seed: u64, with_fast: bool, rate: usize) -> World {
+    let mut world = World::new(seed);
+    for id in ["r1", "slow", "fast"] {
+        world.add_client(id);
+    }
+    world.graph("r1").publish("/odom", ODOM);
+    world.graph("slow").subscribe("/r1/odom", ODOM);
+    if with_fast {
+        world.graph("fast").subscribe("/r1/odom", ODOM);
+    }
+    world.run(Duration::from_secs(3));
+    world.set_rate("slow", rate);
+    world.flood("r1", "/odom", ODOM, COUNT);
+    world
+}
+
+fn assert_whole(world: &World, id: &str, seed: u64) {
+    let arrived = world.arrived(id, "/r1/odom");
+    let gap = arrived.iter().zip(0..).find(|(arrived, expected)| **arrived != *expected);
+    assert_eq!((arrived.len() as u64, gap), (COUNT, None), "seed {seed}: at {id}");
+}
+
+#[test]
+fn a_flood_over_a_slow_link_arrives_whole_for_the_publisher_waits() {
+    for seed in 0..3 {
+        for with_fast in [false, true] {
+            // A third of what the publisher could do: it is pushed back again and again, never for long.
+            let mut world = a_flood(seed, with_fast, 30);
+            world.run(Duration::from_secs(1));
+            assert!(world.arrived("slow", "/r1/odom").len() < COUNT as usize / 2, "the link is slow");
+            world.run(Duration::from_secs(10));
+            assert_whole(&world, "slow", seed);
+            if with_fast {
+                assert_whole(&world, "fast", seed);
+            }
+            assert_eq!(world.dropped("slow"), 0, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_takes_nothing_costs_the_others_two_seconds_and_is_told_what_it_can_be_told() {
+    for seed in 0..3 {
+        let mut world = a_flood(seed, true, 0);
+        world.run(Duration::from_secs(1));
+        let early = world.arrived("fast", "/r1/odom").len();
+        assert!(early > 0 && early < COUNT as usize / 2, "seed {seed}: held back at {early}");
+        world.run(Duration::from_secs(4));
+        assert_whole(&world, "fast", seed);
+        world.set_rate("slow", 100);
+        world.run(Duration::from_secs(5));
+        let late = world.arrived("slow", "/r1/odom");
+        assert!(late.is_sorted() && late.last() == Some(&(COUNT - 1)), "seed {seed}");
+        assert_eq!(late.len() as u64 + world.dropped("slow"), COUNT, "seed {seed}: arrived or counted");
+    }
+}
+
+#[test]
+fn a_publisher_waits_for_its_only_listener_as_long_as_it_lives_and_not_longer() {
+    for seed in 0..3 {
+        let mut world = a_flood(seed, false, 0);
+        world.run(Duration::from_secs(60));
+        assert_eq!((world.arrived("slow", "/r1/odom").len(), world.dropped("slow")), (0, 0), "seed {seed}");
+        world.set_rate("slow", 100);
+        world.run(Duration::from_secs(5));
+        assert_whole(&world, "slow", seed);
+        world.flood("r1", "/odom", ODOM, COUNT);
+        world.set_rate("slow", 0);
+        world.run(Duration::from_secs(10));
+        world.inject(Fault::Cut("slow"));
+        world.graph("fast").subscribe("/r1/odom", ODOM);
+        world.run(Duration::from_secs(10));
+        assert!(world.arrived("fast", "/r1/odom").last() == Some(&(COUNT - 1)), "seed {seed}: it goes on without it");
+    }
+}

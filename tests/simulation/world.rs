@@ -1,5 +1,7 @@
 //! Simulated time, wires, graphs and registry around the real state machines.
 
+mod flow;
+
 use std::{
     collections::{BTreeMap, BinaryHeap},
     net::SocketAddr,
@@ -8,12 +10,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use flow::{Flow, How, Source};
 use switchboard::{
     hub::{Command, Hub, Limits},
-    ids::{
-        CallId, CallerId, ClientId, ConnectionId, FeedId, PublisherId, ReaderId, RequestId, ServerId, SessionId,
-        WriterId,
-    },
+    ids::{CallId, CallerId, ClientId, ConnectionId, FeedId, ReaderId, RequestId, ServerId, SessionId, WriterId},
     model::{ClientKind, Qos, ServiceInfo, TopicInfo},
     registry::{KnownClient, LoginRecord},
     routes::{
@@ -73,6 +73,8 @@ enum Happening {
         caller: CallerId,
         call: CallId,
     },
+    Source(Source),
+    Drain,
 }
 
 /// What became of a request in a local graph.
@@ -252,6 +254,7 @@ pub(crate) struct World {
     pub(crate) service_takes: u64,
     /// Stop messages: at which client, on which topic.
     stops: Vec<(String, String)>,
+    flow: Flow,
 }
 
 impl World {
@@ -273,6 +276,7 @@ impl World {
             asked: vec![],
             service_takes: 100,
             stops: vec![],
+            flow: Flow::default(),
         }
     }
 
@@ -322,23 +326,18 @@ impl World {
             .collect();
         self.deliver_locally(index, name, type_name);
         for reader in readers {
-            let Some(Outgoing { channel, sequence, .. }) =
-                self.clients[index].routes.outgoing(reader, Gid([0; 24]), self.now.mono)
-            else {
-                continue;
-            };
-            let data = Data {
-                id: channel.0,
-                publisher: PublisherId(0),
-                keep: 0,
-                sequence,
-                source_time: self.now.wall,
-                payload: Bytes::from_static(b"cdr"),
-            };
-            let (bytes, source_time) = (data.payload.len(), data.source_time);
-            self.send_from_client(index, &Frame::Data(data));
-            self.clients[index].routes.handle_sent(reader, bytes, source_time, self.now);
+            self.send_sample(index, reader, Bytes::from_static(b"cdr"));
         }
+    }
+
+    fn send_sample(&mut self, client: usize, reader: ReaderId, payload: Bytes) {
+        let routes = &mut self.clients[client].routes;
+        let Some(outgoing) = routes.outgoing(reader, Gid([0; 24]), self.now.mono) else { return };
+        let Outgoing { channel, sequence, publisher, .. } = outgoing;
+        let (bytes, source_time) = (payload.len(), self.now.wall);
+        let data = Data { id: channel.0, publisher, keep: 0, sequence, source_time, payload };
+        self.send_from_client(client, &Frame::Data(data));
+        self.clients[client].routes.handle_sent(reader, bytes, source_time, self.now);
     }
 
     /// Another node of `id` calls `service`, if it is served there. Returns its number.
@@ -505,6 +504,8 @@ impl World {
                     self.carry_out_hub();
                 }
             }
+            Happening::Source(source) => self.publish_from(source),
+            Happening::Drain => self.drain_slow_links(),
             Happening::GraphSettled { client } => {
                 self.clients[client].settling = false;
                 let snapshot = self.clients[client].graph.snapshot();
@@ -601,6 +602,7 @@ impl World {
                     client.routes.handle_published(feed, passed.payload.len(), passed.age, self.now.mono);
                     // Our own readers of that topic do not hear our own writers.
                     self.deliver_locally(index, &topic.name, &topic.type_name);
+                    self.note_arrival(index, &topic.name, &passed.payload);
                 }
             }
             Output::Ended(end) => {
@@ -634,9 +636,9 @@ impl World {
                         end.session.handle_decision(Err(farewell), self.now);
                     }
                 }
-                Command::Send { to, packet, .. } | Command::Deliver { to, packet, .. } => {
-                    self.transmit_packet(to, Side::Client, &packet)
-                }
+                Command::Deliver { to, label, packet } => self.send_to_client(to, packet, How::Message(label)),
+                Command::SendBehind { to, class, packet } => self.send_to_client(to, packet, How::Behind(class)),
+                Command::Send { to, class, packet } => self.send_to_client(to, packet, How::Control(class)),
                 Command::End { to, farewell } => {
                     if let Some(end) = self.server_ends.get_mut(&to) {
                         end.session.handle_stop(farewell);
@@ -669,12 +671,22 @@ impl World {
         while let Some(command) = self.clients[index].routes.poll_command() {
             let graph = &mut self.clients[index].graph;
             let changed = match command {
-                RouteCommand::Send(frame) | RouteCommand::SendCall(frame) => {
+                RouteCommand::Send(frame) | RouteCommand::SendCall(frame) | RouteCommand::SendBehind(_, frame) => {
                     self.send_from_client(index, &frame);
                     false
                 }
+                RouteCommand::FinishReader(reader) => {
+                    self.clients[index].routes.handle_reader_done(reader);
+                    false
+                }
                 RouteCommand::CreateReader(reader, topic) => graph.readers.insert(reader, topic).is_none(),
-                RouteCommand::HoldReader(..) => false,
+                RouteCommand::HoldReader(reader, hold) => {
+                    match hold {
+                        true => self.flow.held.insert(reader),
+                        false => self.flow.held.remove(&reader),
+                    };
+                    false
+                }
                 RouteCommand::DestroyReader(reader) => graph.readers.remove(&reader).is_some(),
                 RouteCommand::CreateWriter(writer, topic) => graph.writers.insert(writer, topic).is_none(),
                 RouteCommand::PublishStop(writer) => {
@@ -785,6 +797,10 @@ impl World {
     }
 
     fn handle_timeouts(&mut self) {
+        if self.hub.poll_timeout().is_some_and(|at| at <= self.now.mono) {
+            self.hub.handle_timeout(self.now);
+            self.carry_out_hub();
+        }
         let mut due: Vec<(ConnectionId, Side)> = vec![];
         let is_due = |end: &End| end.session.poll_timeout().is_some_and(|at| at <= self.now.mono);
         due.extend(self.server_ends.iter().filter(|(_, end)| is_due(end)).map(|(&id, _)| (id, Side::Server)));

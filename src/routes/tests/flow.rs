@@ -70,6 +70,21 @@ fn a_new_reader_knows_of_no_pause_but_those_that_hold() {
 }
 
 #[test]
+fn a_publisher_that_comes_back_before_all_is_taken_goes_on_in_the_same_offer() {
+    let (mut routes, reader, channel) = reading();
+    routes.handle_graph(graph(&[("/odom", ODOM, false, true)]));
+    assert_eq!(drain(&mut routes), [RouteCommand::FinishReader(reader)]);
+    routes.handle_graph(graph(&[("/odom", ODOM, true, false)]));
+    routes.handle_reader_done(reader);
+    assert_eq!(drain(&mut routes), NOTHING);
+    routes.handle_graph(graph(&[("/odom", ODOM, false, true)]));
+    drain(&mut routes);
+    routes.handle_demands(&[demand(channel, false)]);
+    let gone = RouteCommand::SendBehind(Class::State, Frame::Withdraw(vec![channel]));
+    assert_eq!(drain(&mut routes), [RouteCommand::DestroyReader(reader), gone], "nobody wants the rest");
+}
+
+#[test]
 fn publishers_are_numbered_and_those_beyond_the_bound_share_the_last_number() {
     let (mut routes, reader, _) = reading();
     let mut number = |gid| {
