@@ -23,8 +23,8 @@ FIRST_LIMIT = 30.0
 """Until the first message has found its way [s]."""
 RUN_LIMIT = 90.0
 """For the messages that count [s]."""
-QUIET_LIMIT = 30.0
-"""Until the subscriber has told what came [s]; it waits for a silence of 3 s at most."""
+QUIET_LIMIT = 40.0
+"""Until the subscriber has told what came [s]: more than it waits for what is late."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,8 @@ def positive(text):
 
 def main():
     # `kill` ends everything in order, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         return 0 if run(parse()) else 1
     except KeyboardInterrupt:

@@ -107,8 +107,9 @@ class Processes:
         for process in reversed(self._all):
             process.end()
 
-    def start(self, name, arguments, domain):
-        process = Process(name, arguments, environment(domain, self.folder), self.folder)
+    def start(self, name, arguments, domain, **variables):
+        """Starts a program in the ROS graph `domain`, with more `variables` in its environment."""
+        process = Process(name, arguments, environment(domain, self.folder) | variables, self.folder)
         self._all.append(process)
         return process
 

@@ -11,6 +11,12 @@ PORT_LIMIT = 20.0
 OFFER = f"offer:\n  - {TOPIC}\n"
 WANT = f"want:\n  - /*{TOPIC}\n"
 
+# The plugin takes the first network card by default, which is not where nodes look that are for this machine only.
+CYCLONE_ON_LOOPBACK = (
+    '<CycloneDDS><Domain><General><Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces></General></Domain>'
+    "</CycloneDDS>"
+)
+
 
 class Direct:
     """No bridge: both ends are in one graph."""
@@ -62,7 +68,8 @@ class Zenoh:
         processes.start("zenoh_router", [programs.zenoh(), "router", "--listen", endpoint], domains[2])
         wait_for_port(processes, port)
         for name, domain in (("zenoh_r1", domains[0]), ("zenoh_r2", domains[1])):
-            processes.start(name, [programs.zenoh(), "bridge", "--connect", endpoint, "--domain", domain], domain)
+            arguments = [programs.zenoh(), "bridge", "--connect", endpoint, "--domain", domain]
+            processes.start(name, arguments, domain, CYCLONEDDS_URI=CYCLONE_ON_LOOPBACK)
         return Ends(domains[0], TOPIC, domains[1], TOPIC)
 
 

@@ -13,10 +13,18 @@ use crate::{
     tell,
 };
 
+/// Messages taken before the subscriber looks for orders.
+const TAKES: usize = 1_000;
 /// How often the subscriber looks for orders while no message comes.
 const LOOK_UP: Duration = Duration::from_millis(50);
-/// Silence after which nothing is expected any more, once the orchestrator has said how many messages were sent.
-const QUIET: Duration = Duration::from_secs(3);
+/// Silence after which nothing is expected any more, once the orchestrator has said how many messages were sent. Longer
+/// than the 3 s after which Fast DDS asks again whether everything has arrived.
+const QUIET: Duration = Duration::from_secs(4);
+/// What comes later than this after the last message was sent does not count: a line that is so far behind has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Part of what came whose rate is told. The last messages may have had to be sent again after seconds, which says
+/// nothing about the rate.
+const RATED: f64 = 0.95;
 
 /// Tells when the first message is there, then receives until as many have come as were sent (the orchestrator says how
 /// many: a number on a line), or nothing comes any more, and tells what came.
@@ -26,14 +34,15 @@ pub(crate) fn run(settings: &Subscribe) -> anyhow::Result<()> {
     let mut subscription = node.subscription(&settings.topic, settings.history)?;
     let deadline = Instant::now() + Duration::from_secs(settings.limit);
     let mut tally = Tally::new(settings.count)?;
-    let mut sent: Option<u64> = None;
+    let mut sent: Option<(u64, Instant)> = None;
     let mut heard = Instant::now();
 
     tell(&json!({ "event": "ready" }));
     let mut greeted = false;
     while Instant::now() < deadline {
         subscription.wait(LOOK_UP)?;
-        while let Some(bytes) = subscription.take()? {
+        for _ in 0..TAKES {
+            let Some(bytes) = subscription.take()? else { break };
             let now = steady_now()?;
             heard = Instant::now();
             match parse(bytes) {
@@ -47,10 +56,12 @@ pub(crate) fn run(settings: &Subscribe) -> anyhow::Result<()> {
             }
         }
         if let Some(line) = orders.now()? {
-            sent = Some(line.trim().parse()?);
+            sent = Some((line.trim().parse()?, Instant::now()));
             heard = Instant::now();
         }
-        if sent.is_some_and(|sent| tally.delivered() >= sent || heard.elapsed() >= QUIET) {
+        if let Some((sent, since)) = sent
+            && (tally.delivered() >= sent || heard.elapsed() >= QUIET || since.elapsed() >= PATIENCE)
+        {
             break;
         }
     }
@@ -64,12 +75,12 @@ struct Tally {
     seen: Vec<bool>,
     /// One-way times [ns].
     latencies: Vec<u64>,
+    /// When they came [ns].
+    arrivals: Vec<u64>,
     duplicates: u64,
     disordered: u64,
     broken: u64,
     last: Option<u64>,
-    /// Arrival of the first and of the last message [ns].
-    span: Option<(u64, u64)>,
 }
 
 /// Most messages of a run: a table of them is kept.
@@ -81,11 +92,11 @@ impl Tally {
         Ok(Tally {
             seen: vec![false; count],
             latencies: Vec::with_capacity(count),
+            arrivals: Vec::with_capacity(count),
             duplicates: 0,
             disordered: 0,
             broken: 0,
             last: None,
-            span: None,
         })
     }
 
@@ -103,7 +114,7 @@ impl Tally {
         }
         self.last = Some(number);
         self.latencies.push(now.saturating_sub(stamp));
-        self.span = Some((self.span.map_or(now, |(first, _)| first), now));
+        self.arrivals.push(now);
     }
 
     fn delivered(&self) -> u64 {
@@ -125,10 +136,11 @@ impl Tally {
         })
     }
 
-    /// Messages per second between the first and the last that came.
+    /// Messages per second, of the first [`RATED`] that came.
     fn rate(&self) -> Option<f64> {
-        let (first, last) = self.span?;
-        (last > first).then(|| (self.delivered() - 1) as f64 / ((last - first) as f64 / 1e9))
+        let rated = ((self.arrivals.len() as f64 * RATED).ceil() as usize).max(2);
+        let (first, last) = (*self.arrivals.first()?, *self.arrivals.get(rated - 1)?);
+        (last > first).then(|| (rated - 1) as f64 / ((last - first) as f64 / 1e9))
     }
 }
 
@@ -159,5 +171,15 @@ mod tests {
         }
         assert_eq!((tally.delivered(), tally.duplicates, tally.disordered, tally.broken), (3, 1, 1, 1));
         assert_eq!(tally.rate(), Some(2_000.0));
+    }
+
+    #[test]
+    fn a_straggler_does_not_change_the_rate() {
+        let mut tally = Tally::new(100).unwrap();
+        for number in 0..99 {
+            tally.count(number, 0, number * 1_000_000);
+        }
+        tally.count(99, 0, 3_000_000_000);
+        assert_eq!(tally.rate(), Some(1_000.0));
     }
 }

@@ -1,6 +1,6 @@
 //! A zenoh router, or a zenoh bridge for ROS 2, made from the crates that the programs of zenoh's authors are made from
 //! (`zenohd` and `zenoh-bridge-ros2dds`). Loopback only: nothing is found by multicast, and nothing listens that was not
-//! asked for.
+//! asked for. That the plugin's Cyclone DDS stays on loopback too is said by whoever starts this, in CYCLONEDDS_URI.
 
 use anyhow::{Context as _, anyhow};
 use clap::{Parser, Subcommand};
@@ -40,10 +40,12 @@ enum Role {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     zenoh::init_log_from_env_or("warn");
-    let config = config(&Arguments::parse().role)?;
+    let role = Arguments::parse().role;
+    let config = config(&role)?;
     let mut plugins = PluginsManager::static_plugins_only();
-    // Starts where the configuration has its section: in a bridge.
-    plugins.declare_static_plugin::<ROS2Plugin, &str>("ros2dds", true);
+    if matches!(role, Role::Bridge { .. }) {
+        plugins.declare_static_plugin::<ROS2Plugin, &str>("ros2dds", true);
+    }
     let runtime = RuntimeBuilder::new(config).plugins_manager(plugins).build().await;
     let mut runtime = runtime.map_err(|error| anyhow!("zenoh cannot be set up: {error}"))?;
     runtime.start().await.map_err(|error| anyhow!("zenoh does not start: {error}"))?;
