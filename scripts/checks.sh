@@ -57,6 +57,7 @@ summary() {
 check_format() {
     cargo fmt --version >/dev/null || die "rustfmt is missing: rustup component add rustfmt"
     cargo fmt --all --check
+    cargo fmt --manifest-path bench/Cargo.toml --all --check
 }
 
 # Licences, banned and duplicate crates, sources; advisories if their database can be had.
