@@ -75,6 +75,9 @@ pub const CLOCK_WINDOW: usize = 30;
 /// What two clocks may drift apart within that window without having been set: 300 parts in a million, thrice what cheap
 /// crystals do.
 pub const CLOCK_DRIFT: Duration = Duration::from_millis(10);
+/// Difference of two clocks that is told as a warning: half of what TF listeners commonly tolerate (0.2 s), beyond which
+/// transforms of one robot are in the future or the past of another.
+pub const CLOCK_OFFSET_WARN: Duration = Duration::from_millis(100);
 /// How long a goodbye may take to be written before the connection is closed anyway.
 pub const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 

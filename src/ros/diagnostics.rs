@@ -6,6 +6,7 @@ use r2r::diagnostic_msgs::msg::{DiagnosticArray, DiagnosticStatus, KeyValue};
 
 use super::convert;
 use crate::{
+    defaults,
     ids::ClientId,
     status::{ClientState, ClientStatus, LineStatus, ServerStatus},
     time::Wall,
@@ -77,6 +78,7 @@ pub(super) fn of_line(node: &str, line: &LineStatus, memory: &mut Memory) -> Dia
         (true, 0) => (Level::Ok, format!("connected to {}", line.server)),
         (true, n) => (Level::Warn, format!("connected to {}, {n} messages dropped just now", line.server)),
     };
+    let (level, message) = with_clock(level, message, line.clock_offset.map(i64::saturating_neg));
     let (level, message) = with_problems(level, message, &line.problems);
     let mut values = vec![
         value("id", line.id.as_str()),
@@ -126,6 +128,7 @@ fn client(node: &str, client: &ClientStatus, stamp: Wall, dropped_before: Option
         (_, Some(peer), _) => (Level::Ok, format!("{state} with {peer}")),
         _ => (Level::Ok, state.to_owned()),
     };
+    let (level, message) = with_clock(level, message, client.clock_offset);
     let (level, message) = with_problems(level, message, &client.problems);
     let mut values = vec![
         value("name", &client.name),
@@ -148,6 +151,19 @@ fn client(node: &str, client: &ClientStatus, stamp: Wall, dropped_before: Option
     ];
     values.extend(problem_values(&client.problems));
     entry(level, format!("{node}: client {}", client.id), message, client.id.as_str(), values)
+}
+
+/// A clock that differs is a warning, unless there is worse: transforms and stamps of one robot make no sense to another.
+/// `offset` is the client's clock minus the server's in nanoseconds.
+fn with_clock(level: Level, message: String, offset: Option<i64>) -> (Level, String) {
+    let Some(offset) =
+        offset.filter(|offset| u128::from(offset.unsigned_abs()) >= defaults::CLOCK_OFFSET_WARN.as_nanos())
+    else {
+        return (level, message);
+    };
+    let (seconds, way) = (offset.unsigned_abs() as f64 * 1e-9, if offset > 0 { "ahead of" } else { "behind" });
+    let words = format!("{message}; its clock is {seconds:.3} s {way} the server's: set it (chrony, NTP)");
+    (if matches!(level, Level::Ok) { Level::Warn } else { level }, words)
 }
 
 /// What is in the way of routes is a warning, unless there is worse.
@@ -231,6 +247,21 @@ mod tests {
         assert_eq!(array.status[0].message, "open on 127.0.0.1:7420, 1 of 2 clients connected");
         assert_eq!(array.status[2].message, "OFF: goodbye");
         assert!(array.status.iter().all(|status| !status.hardware_id.is_empty() && !status.values.is_empty()));
+    }
+
+    #[test]
+    fn a_clock_that_differs_is_a_warning_with_the_difference_and_the_cure() {
+        let mut client = ClientStatus { contested: Vec::new(), ..a_client("r1", ClientState::On) };
+        let mut look = |offset| {
+            client.clock_offset = offset;
+            let array = of_exchange("n", &a_server(vec![client.clone()]), true, &mut Memory::default());
+            (array.status[1].level, array.status[1].message.clone())
+        };
+        assert_eq!(look(Some(99_000_000)), (OK, "ON".to_owned()));
+        assert_eq!(look(None).0, OK);
+        let cure = "the server's: set it (chrony, NTP)";
+        assert_eq!(look(Some(100_000_000)), (WARN, format!("ON; its clock is 0.100 s ahead of {cure}")));
+        assert_eq!(look(Some(-2_500_000_000)), (WARN, format!("ON; its clock is 2.500 s behind {cure}")));
     }
 
     #[test]

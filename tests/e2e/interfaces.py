@@ -66,6 +66,9 @@ class Workspace:
         """Makes the package known to this very process, and returns its modules msg, srv and action."""
         sys.path.insert(0, str(self._python()))
         # The loader looks these up by their bare names, and does not know the prefix; what is loaded already is found.
-        for part in ("generator_c", "typesupport_fastrtps_cpp", "typesupport_fastrtps_c", "typesupport_c"):
+        for part in (
+            "generator_c", "typesupport_introspection_c", "typesupport_introspection_cpp", "typesupport_fastrtps_cpp",
+            "typesupport_fastrtps_c", "typesupport_c", "typesupport_cpp",
+        ):
             ctypes.CDLL(f"{self.prefix}/lib/lib{self.package}__rosidl_{part}.so", mode=ctypes.RTLD_GLOBAL)
         return [importlib.import_module(f"{self.package}.{part}") for part in ("msg", "srv", "action")]

@@ -40,6 +40,8 @@ want:
 accept:
   - {topic: /cmd_vel, type: geometry_msgs/msg/Twist, stop: zero, max_age: 0.3}
 """
+# What tf2's broadcasters and listeners ask for.
+LISTENER = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STATIC = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -129,7 +131,7 @@ def test_02_late_joiners_get_the_latched_data_of_every_publisher_and_so_does_a_s
         return {stamped.child_frame_id for message in collector.snapshot() for stamped in message.transforms}
 
     everything = {f"r1/link{n}" for n in range(4)}
-    first = r2.graph.collect(TFMessage, "/r1/tf_static", STATIC)
+    first = r2.graph.collect(TFMessage, "/r1/tf_static", LISTENER)
     wait_for(lambda: children(first) == everything, lambda: f"{everything} first; there is {children(first)}")
     # One of them becomes talkative: it must not push the quiet ones out.
     for n in range(30):
@@ -137,7 +139,7 @@ def test_02_late_joiners_get_the_latched_data_of_every_publisher_and_so_does_a_s
     first.wait_until(lambda message: message.transforms[0].transform.translation.x == 29.0, "the newest")
     for graph in (r2.graph, r3.graph):
         for _ in range(2):
-            late = graph.collect(TFMessage, "/r1/tf_static", STATIC)
+            late = graph.collect(TFMessage, "/r1/tf_static", LISTENER)
             wait_for(lambda: children(late) == everything, lambda: f"{everything} late; there is {children(late)}")
             newest = [s.transform.translation.x for m in late.snapshot() for s in m.transforms if "link0" in s.child_frame_id]
             assert newest[-1] == 29.0, newest
@@ -201,11 +203,13 @@ def test_05_a_slow_client_makes_neither_memory_nor_delay_grow(exchange, robots):
     slow.process.signal(signal.SIGSTOP)
     try:
         # It is taken for dead after four seconds of silence; until then the server queues for it, within bounds.
+        newest = [f"film {n}" for n in range(80, 90)]
         for n in range(90):
             camera.publish(image(f"film {n}", 1_000_000))
             time.sleep(1 / 30)
         held = exchange.server.resident_bytes() - before
-        there.wait_until(lambda message: message.format == "film 89", "the newest picture at the other one", limit=5.0)
+        # Any of the newest: best-effort pictures may be lost.
+        there.wait_until(lambda message: message.format in newest, "a new picture at the other one", limit=5.0)
     finally:
         slow.process.signal(signal.SIGCONT)
     assert held < 120 * 2**20, f"90 MB were published, and the server grew by {held} bytes"
@@ -452,16 +456,17 @@ def test_16_nothing_leaks_when_clients_come_and_go(exchange, robots):
     publisher = r1.graph.publisher(String, "/chatter")
 
     def rounds(count):
-        for _ in range(count):
+        for n in range(count):
             with wire.Line(exchange.port) as line:
-                line.log_in("guest")
+                # The next one may come before this one is seen to be gone.
+                line.log_in(f"guest_{n % 20}")
                 patterns = wire.texts(["/**"])
                 line.send(wire.frame(wire.INTERESTS, patterns + patterns + patterns))
                 kind = None
                 while kind != wire.FEEDS_OPEN:
                     kind, _ = line.receive_frame()
                 line.send(wire.goodbye())
-            exchange.wait_off("guest")
+        exchange.wait_off(*(f"guest_{n}" for n in range(20)))
 
     publisher.publish(text("x"))
     rounds(20)
