@@ -9,7 +9,7 @@ use metering::translate;
 
 use super::{
     calls::{Calls, ServiceInterests, Word},
-    feeds::{CompiledInterests, DemandChange, Feeds, Subscribed},
+    feeds::{CompiledInterests, Feeds},
     floodgate::Floodgate,
     holds,
 };
@@ -21,15 +21,17 @@ use crate::{
     registry::{EventKind, EventRecord, KnownClient, LoginRecord, LogoutRecord},
     session::{ClockReading, End},
     status::ClientStatus,
-    time::{Mono, Now, Wall},
+    time::{Now, Wall},
     traffic::Ledger,
-    wire::{Cause, ClientsUpdate, Data, Farewell, Flow, Frame, Interests, Login, Offer, Packet, Problems, Welcome},
+    wire::{Cause, ClientsUpdate, Data, Farewell, Frame, Packet, Problems},
 };
 
+mod logins;
 mod metering;
 mod pauses;
 mod services;
 mod snapshot;
+mod topics;
 
 /// What the driver of the hub is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -242,67 +244,6 @@ impl Hub {
         self.event(now, EventKind::Port, None, None, format!("closed ({reason})"));
     }
 
-    /// A connection wants to log in.
-    pub fn handle_login(&mut self, from: ConnectionId, login: Login, address: SocketAddr, now: Now) {
-        if let Err(farewell) = self.judge(&login) {
-            self.commands.push_back(Command::Refuse { to: from, farewell });
-            return;
-        }
-        let record = LoginRecord {
-            client: login.id.clone(),
-            kind: login.kind,
-            name: login.name,
-            host_name: login.host_name,
-            software_version: login.software_version,
-            ros_distro: login.ros_distro,
-            address,
-            at: now.wall,
-        };
-        let line = Line {
-            client: login.id,
-            kind: login.kind,
-            capabilities: login.capabilities,
-            address,
-            stage: Stage::Recording(record.clone()),
-            last_seen: now.wall,
-            clock: None,
-            interests: CompiledInterests::default(),
-            announced: BTreeSet::new(),
-            service_interests: ServiceInterests::default(),
-            announced_services: BTreeSet::new(),
-            messages_in: 0,
-            messages_out: 0,
-            messages_late: 0,
-            problems: Vec::new(),
-        };
-        self.lines.insert(from, line);
-        self.commands.push_back(Command::Record { from, login: record });
-    }
-
-    /// The store has recorded a login, or not.
-    pub fn handle_recorded(&mut self, from: ConnectionId, outcome: Result<SessionId, String>, now: Now) {
-        let Some(line) = self.lines.get_mut(&from) else { return };
-        match (std::mem::replace(&mut line.stage, Stage::Abandoned { reason: String::new() }), outcome) {
-            (Stage::Recording(record), Ok(session)) => {
-                line.stage = Stage::Ready { session, since: record.at };
-                self.welcome(from, session, record, now);
-            }
-            (Stage::Recording(_), Err(error)) => {
-                self.lines.remove(&from);
-                let farewell = Farewell::new(Cause::Registry, format!("the login could not be recorded: {error}"));
-                self.commands.push_back(Command::Refuse { to: from, farewell });
-            }
-            (Stage::Abandoned { reason }, Ok(session)) => {
-                self.lines.remove(&from);
-                self.commands.push_back(Command::Logout(LogoutRecord { session, at: now.wall, reason }));
-            }
-            (Stage::Abandoned { .. }, Err(_)) => {
-                self.lines.remove(&from);
-            }
-            (ready @ Stage::Ready { .. }, _) => line.stage = ready,
-        }
-    }
-
     /// A connection is over, logged in or not.
     pub fn handle_ended(&mut self, from: ConnectionId, address: SocketAddr, end: &End, now: Now) {
         let reason = end.farewell.reason.as_str();
@@ -468,135 +409,6 @@ impl Hub {
         ready.map(|line| (line.client.clone(), line.last_seen)).collect()
     }
 
-    fn judge(&self, login: &Login) -> Result<(), Farewell> {
-        if self.endpoint.is_none() {
-            return Err(Farewell::new(Cause::PortClosed, format!("the port is closed: {}", self.closed_reason)));
-        }
-        let same = self.lines.values().find(|line| line.client == login.id && !line.is_abandoned());
-        if let Some(other) = same {
-            return Err(Farewell::new(
-                Cause::DuplicateId,
-                format!(
-                    "client id {:?} is connected already, from {}; give this one another id, or stop the other",
-                    login.id.as_str(),
-                    other.address
-                ),
-            ));
-        }
-        if self.lines.len() >= self.limits.clients_max {
-            let max = self.limits.clients_max;
-            return Err(Farewell::new(
-                Cause::Full,
-                format!("{max} clients are connected, which is the limit; raise the server's parameter max_clients"),
-            ));
-        }
-        Ok(())
-    }
-
-    fn welcome(&mut self, to: ConnectionId, session: SessionId, record: LoginRecord, now: Now) {
-        self.event(
-            now,
-            EventKind::Connected,
-            Some(record.client.clone()),
-            Some(record.address),
-            format!("{} {} on {}", record.kind, record.client, record.host_name),
-        );
-        let capabilities = self.lines.get(&to).map(|line| line.capabilities.clone()).unwrap_or_default();
-        let first_seen = self.clients.get(&record.client).map_or(record.at, |client| client.known.first_seen);
-        let id = record.client.clone();
-        let known = KnownClient {
-            client: record.client,
-            kind: record.kind,
-            name: record.name,
-            host_name: record.host_name,
-            software_version: record.software_version,
-            ros_distro: record.ros_distro,
-            last_address: record.address,
-            first_seen,
-            last_seen: record.at,
-            last_reason: String::new(),
-        };
-        self.clients.insert(id.clone(), Client { known, capabilities, connection: Some(to) });
-        let welcome = Welcome { session, software_version: self.software_version.clone(), at: now.wall };
-        // Its fields are small: it always fits.
-        if let Ok(packet) = Frame::Welcome(welcome).encode() {
-            self.commands.push_back(Command::Welcome { to, packet });
-        }
-        self.send_table(to);
-        self.broadcast_client(&id);
-        self.changed = true;
-    }
-
-    /// Clears up behind a client that is gone.
-    fn forget(&mut self, from: ConnectionId, id: &ClientId, reason: &str, now: Now) {
-        let closed = self.feeds.close_all(from);
-        self.announce_closed(closed);
-        let closed = self.calls.close_all(from);
-        self.announce_services_closed(closed);
-        let words = self.calls.gone(from);
-        self.pass_on(words);
-        for change in self.feeds.unsubscribe_all(from, now.mono) {
-            self.tell_demand(Some(change));
-        }
-        if let Some(client) = self.clients.get_mut(id)
-            && client.connection == Some(from)
-        {
-            client.connection = None;
-            client.known.last_seen = now.wall;
-            reason.clone_into(&mut client.known.last_reason);
-        }
-        self.broadcast_client(id);
-        self.changed = true;
-    }
-
-    fn handle_interests(&mut self, from: ConnectionId, interests: &Interests, now: Mono) {
-        let compiled = match CompiledInterests::new(interests) {
-            Ok(compiled) => compiled,
-            Err(error) => return self.violation(from, &error.to_string()),
-        };
-        if let Err(error) = self.handle_service_interests(from, &interests.services) {
-            return self.violation(from, &error.to_string());
-        }
-        let Some(line) = self.lines.get_mut(&from) else { return };
-        let matching = self.feeds.matching(&line.client, &compiled);
-        let now_matching: BTreeSet<FeedId> = matching.iter().map(|feed| feed.feed).collect();
-        let gone: Vec<FeedId> = line.announced.difference(&now_matching).copied().collect();
-        let new: Vec<_> = matching.into_iter().filter(|feed| !line.announced.contains(&feed.feed)).collect();
-        line.announced = now_matching;
-        let changes = self.feeds.narrow(from, &line.client, &compiled, now);
-        line.interests = compiled;
-        self.send_list(from, &gone, Frame::FeedsClosed);
-        self.send_list(from, &new, Frame::FeedsOpen);
-        for change in changes {
-            self.tell_demand(Some(change));
-        }
-    }
-
-    fn handle_offers(&mut self, from: ConnectionId, offers: Vec<Offer>) {
-        let Some(line) = self.lines.get(&from) else { return };
-        let client = line.client.clone();
-        if line.kind == ClientKind::Observer {
-            return self.violation(from, "an observer only looks: it offers and commands nothing");
-        }
-        let room = defaults::CHANNELS_MAX.saturating_sub(self.feeds.count_of(from));
-        for (index, offer) in offers.into_iter().enumerate() {
-            if index >= room {
-                let max = defaults::CHANNELS_MAX;
-                return self.violation(from, &format!("more than {max} topics are offered; narrow the offer rules"));
-            }
-            if matches!(&offer.flow, Flow::Command { to } if *to == client) {
-                return self.violation(from, "a command channel to oneself");
-            }
-            let channel = offer.channel;
-            let is_used = self.calls.has_channel(from, channel);
-            let Some(feed) = Some(offer).filter(|_| !is_used).and_then(|offer| self.feeds.open(from, &client, offer))
-            else {
-                return self.violation(from, &format!("channel {channel} was offered twice"));
-            };
-            self.announce_opened(feed);
-        }
-    }
-
     /// Each new problem is an event, and all that hold are in the status.
     fn handle_problems(&mut self, from: ConnectionId, problems: Vec<String>, now: Now) {
         let Some(line) = self.lines.get_mut(&from) else { return };
@@ -607,57 +419,6 @@ impl Hub {
             if self.floodgate.passes(now.mono) {
                 self.event(now, EventKind::Problem, Some(client.clone()), Some(address), problem);
             }
-        }
-    }
-
-    fn announce_opened(&mut self, feed: FeedId) {
-        let mut sends = Vec::new();
-        for (&to, line) in self.lines.iter_mut().filter(|(_, line)| line.is_ready()) {
-            if let Some(announcement) = self.feeds.announcement(feed, &line.client, &line.interests) {
-                line.announced.insert(feed);
-                sends.push((to, announcement));
-            }
-        }
-        for (to, announcement) in sends {
-            self.send(to, &Frame::FeedsOpen(vec![announcement]));
-        }
-    }
-
-    /// Tells that feeds are gone, behind what still waits of them.
-    fn announce_closed(&mut self, closed: Vec<(FeedId, Class)>) {
-        let mut sends: BTreeMap<(ConnectionId, Class), Vec<FeedId>> = BTreeMap::new();
-        for (&to, line) in &mut self.lines {
-            for &(feed, class) in closed.iter().filter(|(feed, _)| line.announced.remove(feed)) {
-                sends.entry((to, class)).or_default().push(feed);
-            }
-        }
-        for ((to, class), told) in sends {
-            for chunk in told.chunks(defaults::LIST_CHUNK) {
-                // A list of that length always fits.
-                if let Ok(packet) = Frame::FeedsClosed(chunk.to_vec()).encode() {
-                    self.commands.push_back(Command::SendBehind { to, class, packet });
-                }
-            }
-        }
-    }
-
-    /// Sends what a late joiner missed, before anything new comes.
-    fn handle_subscribed(&mut self, to: ConnectionId, feed: FeedId, subscribed: Option<Subscribed>, now: Now) {
-        let Some(Subscribed { label, missed, change }) = subscribed else { return };
-        for packet in &missed {
-            // How old these are says nothing about the line.
-            self.count_out(feed, to, packet.body.len(), None, now);
-        }
-        if let Some(line) = self.lines.get_mut(&to) {
-            line.messages_out += missed.len() as u64;
-        }
-        self.commands.extend(missed.into_iter().map(|packet| Command::Deliver { to, label, packet }));
-        self.tell_demand(change);
-    }
-
-    fn tell_demand(&mut self, change: Option<DemandChange>) {
-        if let Some(DemandChange { origin, demand }) = change {
-            self.send(origin, &Frame::Demands(vec![demand]));
         }
     }
 

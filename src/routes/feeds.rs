@@ -327,7 +327,8 @@ impl Feeds {
             return;
         }
         let offered = &state.announced.topic;
-        let local = TopicInfo { name, qos: rule.qos.apply(offered.qos), ..offered.clone() };
+        let promised = qos::limited(rule.qos.apply(offered.qos), rule.max_rate);
+        let local = TopicInfo { name, qos: promised, ..offered.clone() };
         let writer = Some(create_writer(feed, local.clone(), &mut self.by_writer, output));
         state.route = Some(Route {
             rule: rule.clone(),

@@ -631,6 +631,7 @@ fn route_qos(publishers: &[&Endpoint], rule: Option<&Rule>) -> Qos {
     let replace = rule.map(|rule| rule.qos).unwrap_or_default();
     let each: Vec<Qos> = publishers.iter().map(|publisher| replace.apply(publisher.qos)).collect();
     let together = qos::for_all(each.iter());
+    let together = qos::limited(together, rule.and_then(|rule| rule.max_rate));
     match replace.depth {
         Some(depth) if together.durability == Durability::Volatile => Qos { depth, ..together },
         _ => together,

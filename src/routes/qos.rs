@@ -52,6 +52,13 @@ pub fn for_all<'a>(publishers: impl Iterator<Item = &'a Qos> + Clone) -> Qos {
     }
 }
 
+/// `qos` behind a rate limit [Hz]: a deadline that it makes impossible is not promised.
+pub fn limited(qos: Qos, max_rate: Option<f64>) -> Qos {
+    let longest =
+        max_rate.map_or(Duration::ZERO, |rate| Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX));
+    Qos { deadline: qos.deadline.filter(|deadline| longest <= *deadline), ..qos }
+}
+
 /// Why a subscription that asks for `requested` gets nothing from a publisher that offers `offered` (DDS 1.4, 2.2.3:
 /// requested against offered); `None` if they match.
 pub fn incompatibility(offered: &Qos, requested: &Qos) -> Option<&'static str> {
@@ -88,6 +95,15 @@ mod tests {
             let merged = for_all(publishers.iter());
             assert_eq!([merged.deadline, merged.lease], [expected.map(Duration::from_secs); 2], "{limits:?}");
         }
+    }
+
+    #[test]
+    fn a_deadline_that_a_rate_limit_makes_impossible_is_not_promised() {
+        let qos = Qos { deadline: Some(Duration::from_millis(100)), ..Qos::default() };
+        assert_eq!(limited(qos, None), qos);
+        assert_eq!(limited(qos, Some(10.0)), qos);
+        assert_eq!(limited(qos, Some(9.0)).deadline, None);
+        assert_eq!(limited(qos, Some(1e-300)).deadline, None);
     }
 
     #[test]

@@ -6,6 +6,8 @@ import time
 import pytest
 from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry
+from rclpy.duration import Duration
+from rclpy.qos import LivelinessPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
@@ -146,6 +148,25 @@ def test_best_effort_topics_pass(fleet):
     wait_for(arrived, "a best-effort message")
     info = r2.node.get_publishers_info_by_topic("/r1/odom")
     assert len(info) == 1
+    r1.destroy(publisher)
+    r2.destroy(there)
+
+
+def test_what_a_publisher_promises_about_time_is_promised_elsewhere(fleet):
+    """Deadline, lifespan and liveliness: a subscription that asks for them matches, as it would in the same graph."""
+    r1, r2 = fleet.clients["r1"].graph, fleet.clients["r2"].graph
+    limits = QoSProfile(
+        depth=10, deadline=Duration(seconds=2), lifespan=Duration(seconds=3), liveliness=LivelinessPolicy.AUTOMATIC,
+        liveliness_lease_duration=Duration(seconds=4),
+    )
+    publisher = r1.publisher(String, "/chatter", limits)
+    there = r2.collect(String, "/r1/chatter", limits)
+    prime(publisher, there, lambda text: String(data=text), lambda message: message.data)
+    (found,) = r2.node.get_publishers_info_by_topic("/r1/chatter")
+    qos = found.qos_profile
+    assert [qos.deadline, qos.lifespan, qos.liveliness_lease_duration] == [
+        Duration(seconds=2), Duration(seconds=3), Duration(seconds=4)
+    ]
     r1.destroy(publisher)
     r2.destroy(there)
 
