@@ -8,13 +8,14 @@ use bytes::Bytes;
 use super::{
     Gid, LocalGraph, Outgoing, RouteCommand, RouteStatus, Rule, Rules, Section,
     feeds::Feeds,
-    offers::{Offers, Passing, World},
+    offers::{Offers, Passing},
     output::Output,
     passage::End,
     proxies::Proxies,
     report::{Finding, problem_list},
     rules::TooManyRules,
     services::Services,
+    wanted::World,
 };
 use crate::{
     ids::{CallId, CallerId, ClientId, FeedId, PublisherId, ReaderId, RequestId, RuleId, ServerId, WriterId},

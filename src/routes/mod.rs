@@ -23,6 +23,7 @@ mod services;
 mod tests;
 mod turns;
 mod waiting;
+mod wanted;
 
 pub use engine::{CallCounters, Routes};
 pub use graph::{Endpoint, Gid, LocalGraph, LocalService, LocalTopic};

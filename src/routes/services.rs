@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use super::{
     Endpoint, Gid, LocalService, RouteCommand, Rule, Section, Thing, names,
-    offers::{World, owner_of},
     output::Output,
     report::{Direction, Finding, short_hash},
     turns::{Turn, Turns},
+    wanted::{World, owner_of},
 };
 use crate::{
     defaults,
