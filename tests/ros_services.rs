@@ -525,6 +525,8 @@ fn endpoints_come_and_go_while_calls_flow() {
             there.next_request();
             here.bridge.destroy_caller(CallerId(round));
             there.bridge.destroy_server(ServerId(round));
+            // The next call must not reach the server that has just gone.
+            here.until("the end of the server", |side| side.graph.services.iter().all(|it| it.name != about.name));
         }
     });
 }

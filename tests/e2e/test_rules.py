@@ -1,5 +1,6 @@
 """Rules come and go while robots and operators run, and every route says what it is and what is in its way."""
 
+import contextlib
 import json
 import subprocess
 import threading
