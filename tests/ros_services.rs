@@ -511,6 +511,7 @@ fn endpoints_come_and_go_while_calls_flow() {
         let mut here = Side::start("churn_caller", 64);
         for round in 1..=20 {
             there.bridge.create_server(ServerId(round), &about).unwrap();
+            here.until_served(&about.name);
             here.bridge.create_caller(CallerId(round), &about).unwrap();
             here.until("a server", |side| side.bridge.call(CallerId(round), CallId(round), &trigger()).is_ok());
             let (server, request, _) = there.next_request();
