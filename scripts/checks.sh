@@ -103,6 +103,8 @@ test_end_to_end() {
     [[ -d $ROOT/tests/e2e ]] || skip "there is no tests/e2e"
     use_package
     unlock
+    # The interfaces that the tests build are kept, as what they are built from seldom changes.
+    export SWITCHBOARD_TEST_CACHE=$DEV/fixtures
     timeout --foreground 30m "$ROS_PYTHON" -m pytest -ra --durations=10 -p no:cacheprovider "$ROOT/tests/e2e" "$@"
 }
 

@@ -127,6 +127,7 @@ pub(super) async fn drive(
     let mut writing = true;
     let mut decoder = Decoder::new();
     let mut buffer = BytesMut::new();
+    let mut chunk = READ_CHUNK;
 
     let end = 'session: loop {
         while let Some(output) = session.poll_output() {
@@ -164,7 +165,8 @@ pub(super) async fn drive(
                 continue;
             }
         }
-        buffer.reserve(READ_CHUNK);
+        buffer.reserve(chunk);
+        let room = buffer.capacity() - buffer.len();
         let deadline = session.poll_timeout().map(instant);
         tokio::select! {
             // Orders first: a decision has to be known before what the client says after it, and bytes before the
@@ -185,6 +187,7 @@ pub(super) async fn drive(
             read = reader.read_buf(&mut buffer) => match read {
                 Ok(0) => session.handle_broken("the other end closed it without a goodbye"),
                 Ok(bytes) => {
+                    chunk = next_chunk(chunk, bytes, room);
                     link.count_in(bytes);
                     session.handle_heard(now());
                 }
@@ -221,6 +224,8 @@ pub(super) async fn drive(
 
 /// Bytes read at once. Small, since every idle connection holds a buffer of this size.
 const READ_CHUNK: usize = 8 * 1024;
+/// The same on a connection that always has more: a flood then costs a system call for 64 messages of 1 KiB, not for 8.
+const READ_CHUNK_MAX: usize = 64 * 1024;
 /// Packets up to this length are copied together into one write.
 const SMALL_PACKET: usize = 4 * 1024;
 /// Bytes of small packets that are written at once: what is in here has lost its chance to be overtaken.
@@ -261,6 +266,18 @@ fn append(batch: &mut BytesMut, packet: &Packet) {
     batch.put_slice(&packet.body);
 }
 
+/// How much is read at once after a read of `bytes` into `room`: twice as much after a full one, half as much when little
+/// comes.
+fn next_chunk(chunk: usize, bytes: usize, room: usize) -> usize {
+    if bytes >= room {
+        (chunk * 2).min(READ_CHUNK_MAX)
+    } else if bytes < chunk / 4 {
+        (chunk / 2).max(READ_CHUNK)
+    } else {
+        chunk
+    }
+}
+
 /// Reads and forgets until the peer has closed its side. Closing a socket with unread bytes in it sends a reset, which
 /// can overtake the farewell.
 async fn drain(reader: &mut OwnedReadHalf) {
@@ -276,4 +293,23 @@ async fn drain(reader: &mut OwnedReadHalf) {
 
 fn stopping() -> Farewell {
     Farewell::new(Cause::Stopping, "the program is stopping")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_grow_with_a_flood_and_shrink_after_it() {
+        let mut chunk = READ_CHUNK;
+        for _ in 0..10 {
+            chunk = next_chunk(chunk, chunk, chunk);
+        }
+        assert_eq!(chunk, READ_CHUNK_MAX);
+        assert_eq!(next_chunk(chunk, chunk / 2, chunk), chunk, "as long as it is used");
+        for _ in 0..10 {
+            chunk = next_chunk(chunk, 30, chunk);
+        }
+        assert_eq!(chunk, READ_CHUNK);
+    }
 }

@@ -259,11 +259,13 @@ impl Bridge {
         }
     }
 
-    /// Tells with [`BridgeEvent::ReaderDone`], behind its samples, when a reader has no more of them; not while it is held.
+    /// Tells with [`BridgeEvent::ReaderDone`], behind its samples, when a reader has no more of them and nobody publishes, or
+    /// after a moment all the same; not while it is held.
     /// Unknown ids are ignored.
     pub fn finish_reader(&self, id: ReaderId) {
         let reader = self.parts.shared.readers.lock().get(&id).cloned();
         if let Some(reader) = reader {
+            reader.found_empty.store(0, Ordering::SeqCst);
             reader.finishing.store(true, Ordering::SeqCst);
             self.readers_changed();
         }

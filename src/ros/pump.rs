@@ -153,7 +153,8 @@ impl Pump {
                 }
                 Taken::Own => {}
                 Taken::Nothing => {
-                    if reader.finishing.swap(false, Ordering::SeqCst) {
+                    if reader.finishing.load(Ordering::SeqCst) && reader.is_done() {
+                        reader.finishing.store(false, Ordering::SeqCst);
                         self.untold.push(BridgeEvent::ReaderDone { reader: reader.id });
                     }
                     return Drained::Done;

@@ -35,6 +35,8 @@ pub(super) struct Reader {
     pub(super) held: AtomicBool,
     /// Set while it is to be told when there are no more samples.
     pub(super) finishing: AtomicBool,
+    /// How often it was found empty since then.
+    pub(super) found_empty: AtomicU32,
     /// Failed takes in a row.
     pub(super) failures: AtomicU32,
 }
@@ -102,12 +104,33 @@ impl Reader {
             given_up: AtomicBool::new(false),
             held: AtomicBool::new(false),
             finishing: AtomicBool::new(false),
+            found_empty: AtomicU32::new(0),
             failures: AtomicU32::new(0),
         })
     }
 
     pub(super) fn as_ptr(&self) -> *const ffi::rcl_subscription_t {
         self.subscription.as_ptr()
+    }
+
+    /// Publishers that it is matched with, as far as the middleware tells.
+    pub(super) fn publishers(&self) -> usize {
+        let mut count = 0;
+        // SAFETY: the subscription is valid, and the count is written before the call returns.
+        let code = unsafe { ffi::rcl_subscription_get_publisher_count(self.as_ptr(), &mut count) };
+        if code != ffi::RCL_RET_OK as ffi::rcl_ret_t {
+            // SAFETY: forgets the error state of this thread.
+            unsafe { ffi::rcutils_reset_error() };
+            return 0;
+        }
+        count
+    }
+
+    /// It was found empty while it is finishing. Whether that is the end: not while somebody publishes, since the graph may
+    /// show a publisher later than its samples come, and a reader that ends then loses them. Not for ever either: our own
+    /// publishers count, too.
+    pub(super) fn is_done(&self) -> bool {
+        self.publishers() == 0 || self.found_empty.fetch_add(1, Ordering::SeqCst) >= FOUND_EMPTY_MAX
     }
 
     /// Whether its samples are to be taken.
@@ -173,6 +196,8 @@ impl Drop for Reader {
     }
 }
 
+/// Looks at an empty reader after which it ends although it is matched: one or two seconds.
+const FOUND_EMPTY_MAX: u32 = 50;
 /// `RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED`, a macro that the bindings do not carry.
 const SEQUENCE_UNSUPPORTED: u64 = u64::MAX;
 

@@ -59,7 +59,15 @@ impl Decoder {
             return Ok(None);
         }
         buffer.advance(HEADER_LEN);
-        let payload: Bytes = buffer.split_to(length).freeze();
+        // A small payload in memory of its own lets the buffer be used again, and does not hold all that was read with it
+        // for as long as it waits for a slow receiver or a late joiner.
+        let payload = if length < SHARED_FROM {
+            let own = Bytes::copy_from_slice(&buffer[..length]);
+            buffer.advance(length);
+            own
+        } else {
+            buffer.split_to(length).freeze()
+        };
         Frame::decode(kind, payload).map(|frame| Some(Item::Frame(frame)))
     }
 
@@ -79,6 +87,9 @@ impl Decoder {
         Ok(Some(Item::Preamble(Version { major, minor })))
     }
 }
+
+/// Length from which a payload shares the memory that it was read into [bytes]: below it, a copy costs less than a buffer.
+const SHARED_FROM: usize = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -271,6 +282,21 @@ mod tests {
                 }
             }
             assert!(buffer.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_small_message_that_waits_does_not_hold_the_buffer_that_it_came_in() {
+        let data = |size| {
+            let payload = Bytes::from(vec![7; size]);
+            Frame::Data(Data { id: 9, publisher: PublisherId(0), keep: 0, sequence: 0, source_time: Wall(0), payload })
+        };
+        for (size, shares) in [(100, false), (2 * SHARED_FROM, true)] {
+            let mut buffer = BytesMut::from(bytes_of(&data(size)).as_slice());
+            let read_into = buffer.as_ptr_range();
+            let item = ready().next(&mut buffer).unwrap();
+            let Some(Item::Frame(Frame::Data(Data { payload, .. }))) = item else { panic!("{item:?}") };
+            assert_eq!((payload.len(), read_into.contains(&payload.as_ptr())), (size, shares));
         }
     }
 

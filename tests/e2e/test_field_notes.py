@@ -160,9 +160,9 @@ def test_03_large_messages_neither_crawl_nor_vanish(robots):
 
 def test_04_a_big_stream_does_not_starve_small_messages(exchange, robots):
     r1, r2 = robots
-    pictures = r2.graph.collect(CompressedImage, "/r1/image/compressed", BEST_EFFORT)
+    pictures = r2.graph.collect(CompressedImage, "/r1/image/compressed")
     small = r2.graph.collect(String, "/r1/chatter")
-    camera = r1.graph.publisher(CompressedImage, "/image/compressed", BEST_EFFORT)
+    camera = r1.graph.publisher(CompressedImage, "/image/compressed")
     talker = r1.graph.publisher(String, "/chatter")
     prime(talker, small, text, data_of)
     stop = threading.Event()

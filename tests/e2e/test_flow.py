@@ -94,6 +94,10 @@ def latched(collector):
     return [message.data for message in collector.snapshot()]
 
 
+# As deep as those of TF: a publisher that keeps one message gives more to a late joiner until it is known how many it keeps.
+LISTENER = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
 def expect_both(collector, newest, who):
     """What a late joiner gets: the last message of each publisher."""
     collector.wait_until(lambda message: message.data == "quiet", f"the quiet publisher, for {who}")
@@ -114,13 +118,13 @@ def test_a_chatty_publisher_does_not_crowd_a_quiet_one_out_for_late_joiners(exch
         return f"chatty {first + count - 1}"
 
     newest = chat(0, 50)
-    first = r2.graph.collect(String, "/r1/latched", LATCHED)
+    first = r2.graph.collect(String, "/r1/latched", LISTENER)
     expect_both(first, newest, "the first joiner")
     assert latched(first).count("quiet") == 1
     newest = chat(50, 50)
     first.wait_until(lambda message: message.data == newest, "what came since")
-    expect_both(r2.graph.collect(String, "/r1/latched", LATCHED), newest, "a later joiner in the same graph")
-    other = alice.graph.collect(String, "/r1/latched", LATCHED)
+    expect_both(r2.graph.collect(String, "/r1/latched", LISTENER), newest, "a later joiner in the same graph")
+    other = alice.graph.collect(String, "/r1/latched", LISTENER)
     expect_both(other, newest, "a later joiner in another graph")
     assert latched(other) == ["quiet", newest], "as much as each of them keeps"
 
@@ -130,7 +134,7 @@ def test_a_chatty_publisher_does_not_crowd_a_quiet_one_out_for_late_joiners(exch
     exchange.wait_on("r1")
     newest = chat(100, 30)
     for client in (r2, alice):
-        collector = client.graph.collect(String, "/r1/latched", LATCHED)
+        collector = client.graph.collect(String, "/r1/latched", LISTENER)
         expect_both(collector, newest, f"a joiner at {client.id} after a restart of the robot")
 
     exchange.server.kill()
@@ -138,5 +142,5 @@ def test_a_chatty_publisher_does_not_crowd_a_quiet_one_out_for_late_joiners(exch
     exchange.wait_on("r1", "r2", "alice")
     newest = chat(130, 30)
     for client in (r2, alice):
-        collector = client.graph.collect(String, "/r1/latched", LATCHED)
+        collector = client.graph.collect(String, "/r1/latched", LISTENER)
         expect_both(collector, newest, f"a joiner at {client.id} after a restart of the server")
