@@ -49,7 +49,7 @@ class Graph:
         node = Node(
             name, context=self.context, use_global_arguments=False, enable_rosout=False, start_parameter_services=False
         )
-        self._executor.add_node(node)
+        self.run(lambda: self._executor.add_node(node))
         return node
 
     def end_node(self, node):
@@ -57,20 +57,23 @@ class Graph:
             self._executor.remove_node(node)
             node.destroy_node()
 
-        self._while_nothing_waits(end)
+        self.run(end)
 
-    def _while_nothing_waits(self, action):
-        """Runs `action` in the executor's thread: what is destroyed while that thread waits for it ends the thread."""
+    def run(self, action):
+        """Runs `action` in the executor's thread, and returns what it returns: rclpy does not stand it when nodes change while
+        that thread waits for them."""
+        outcome = []
         done = threading.Event()
 
         def run():
             try:
-                action()
+                outcome.append(action())
             finally:
                 done.set()
 
         self._executor.create_task(run)
         assert done.wait(30), f"the executor of domain {self.domain} does not run any more"
+        return outcome[0]
 
     def publisher(self, message_type, topic, qos=RELIABLE):
         return self.node.create_publisher(message_type, topic, qos)
@@ -86,7 +89,7 @@ class Graph:
                 else:
                     self.node.destroy_publisher(endpoint)
 
-        self._while_nothing_waits(end)
+        self.run(end)
 
     def topics(self):
         """Names of the topics that anybody else but this node publishes, hidden ones left out."""

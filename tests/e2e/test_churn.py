@@ -86,10 +86,15 @@ def test_five_hundred_rounds_of_the_same_nodes_leave_everything_as_it_was(exchan
 
     for number in range(ROUNDS):
         nodes = {name: graph.new_node("worker") for name, graph in graphs.items()}
-        publishers = {name: node.create_publisher(String, "/chatter", RELIABLE) for name, node in nodes.items()}
-        collectors = {
-            name: Collector(node, String, f"/{other[name]}/chatter", RELIABLE, False) for name, node in nodes.items()
-        }
+        publishers, collectors = {}, {}
+        for name, node in nodes.items():
+            elsewhere = f"/{other[name]}/chatter"
+            publishers[name], collectors[name] = graphs[name].run(
+                lambda node=node, elsewhere=elsewhere: (
+                    node.create_publisher(String, "/chatter", RELIABLE),
+                    Collector(node, String, elsewhere, RELIABLE, False),
+                )
+            )
         if number % LOOK_EVERY == 0:
             for name in robots:
                 prime(publishers[name], collectors[other[name]], text, data_of)
