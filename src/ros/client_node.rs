@@ -137,13 +137,8 @@ impl ClientNode {
     /// # Errors
     /// If the middleware refuses.
     pub fn publish_traffic(&self, report: &TrafficReport) -> Result<(), RosError> {
-        let mut publishers = self.publishers.lock();
-        publishers
-            .traffic
-            .publish(&convert::traffic_message(report))
-            .map_err(|error| failed("publish the traffic", error))?;
-        let array = diagnostics::of_traffic(&self.names.name, report, &mut publishers.memory);
-        publishers.diagnostics.publish(&array).map_err(|error| failed("publish the diagnostics", error))
+        let Publishers { traffic, diagnostics, memory, .. } = &mut *self.publishers.lock();
+        typed_node::publish_traffic(traffic, diagnostics, &self.names.name, report, memory)
     }
 
     /// Publishes `~/connection`, and `/diagnostics` at most once a second, or at once when the line comes or goes.

@@ -10,14 +10,16 @@ use std::{
 };
 
 use futures::FutureExt;
-use r2r::{Node, RosParams};
+use r2r::{Node, Publisher, RosParams, diagnostic_msgs::msg::DiagnosticArray, switchboard::msg::Traffic};
 use tokio::runtime::Handle;
 
 use super::{
+    convert, diagnostics,
     error::RosError,
     rcl::{c_string, check_arguments, last_error, one_at_a_time},
     teardown,
 };
+use crate::traffic::TrafficReport;
 
 /// How a node appears in the graph, unless `--ros-args` say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +89,19 @@ pub(super) fn declare<P: RosParams + Send + 'static>(
             tracing::error!("the parameter services of this node failed; they no longer answer");
         }
     }))
+}
+
+/// Publishes `~/traffic`, and what was dropped since the last time to `/diagnostics`.
+pub(super) fn publish_traffic(
+    traffic: &Publisher<Traffic>,
+    diagnostics: &Publisher<DiagnosticArray>,
+    node: &str,
+    report: &TrafficReport,
+    memory: &mut diagnostics::Memory,
+) -> Result<(), RosError> {
+    traffic.publish(&convert::traffic_message(report)).map_err(|error| failed("publish the traffic", error))?;
+    let array = diagnostics::of_traffic(node, report, memory);
+    diagnostics.publish(&array).map_err(|error| failed("publish the diagnostics", error))
 }
 
 /// Locks r2r's mutexes, whose data stay whole if a holder panics.
